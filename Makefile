@@ -1,0 +1,81 @@
+# Every command a person types; `make help` lists them. State is kept under .nba/ (or $NBA_HOME).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+PYTEST := $(BIN)/python -m pytest
+
+export UV_PYTHON_DOWNLOADS := never
+export PYTHONUNBUFFERED := 1
+export GX_ANALYTICS_ENABLED := false
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom
+
+help: ## list the commands
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+setup: $(INSTALLED) ## install everything into .venv (repeats only when the lock changed)
+
+# Looks for a Python of 3.11 or later; PYTHON=… names another one.
+define find_python
+for candidate in "$${PYTHON:-}" python3 python3.13 python3.12 python3.11; do \
+  if [ -n "$$candidate" ] && "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+    python="$$candidate"; break; fi; done; \
+if [ -z "$${python:-}" ]; then \
+  echo "Python 3.11 or later is needed (Debian/Ubuntu: apt install python3 python3-venv), or PYTHON=/path/to/python3 make …" >&2; exit 1; fi
+endef
+
+.tools/bin/uv:
+	@$(find_python); \
+	echo "installing uv into .tools"; \
+	"$$python" -m venv .tools || { echo "Python's venv module is missing (Debian/Ubuntu: apt install python3-venv)" >&2; rm -rf .tools; exit 1; }; \
+	.tools/bin/python -m pip install --quiet --disable-pip-version-check uv || { rm -rf .tools; exit 1; }
+
+$(INSTALLED): requirements.lock pyproject.toml | $(UV)
+	@$(find_python); \
+	if ! [ -x $(BIN)/python ]; then "$(UV)" venv --quiet --python "$$python" $(VENV); fi; \
+	echo "installing $$(grep -c '==' requirements.lock) packages into $(VENV)"; \
+	"$(UV)" pip install --python $(BIN)/python --require-hashes -r requirements.lock; \
+	"$(UV)" pip install --python $(BIN)/python --quiet --no-deps --no-build-isolation --offline --editable .; \
+	touch $(INSTALLED)
+
+demo: setup ## the whole loop on this machine; stays up until Ctrl-C
+	@$(BIN)/python -m nba_tasks.stack demo
+
+demo-once: setup ## the same, then stop; fails when any step failed
+	@$(BIN)/python -m nba_tasks.stack demo --once
+
+down: ## stop whatever the demo left running
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m nba_tasks.stack down; fi
+
+clean: down ## stop, and forget every database, log and artefact
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m nba_tasks.stack forget; fi
+
+test: setup ## unit and integration tests (at most 20 minutes on 2 cores)
+	@$(PYTEST) -m "not slow"
+
+test-slow: setup ## real scheduler, oldest PostgreSQL, statistics (at most 50 minutes)
+	@$(PYTEST) -m slow
+
+lint: setup ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy --strict nba_tasks tests dags
+
+format: setup ## let ruff rewrite the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: | $(UV) ## resolve requirements.lock anew (UPGRADE=1: to the newest versions)
+	@"$(UV)" pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	  $(if $(UPGRADE),--upgrade) --group dev pyproject.toml --output-file requirements.lock
+
+hillstrom: setup ## real customers of a randomised e-mail test: DATA=hillstrom.csv.xz
+	@if [ -z "$(DATA)" ]; then echo 'say where the data is: make hillstrom DATA=path/to/hillstrom.csv.xz' >&2; exit 1; fi
+	@$(BIN)/python -m nba_tasks.stack hillstrom "$(DATA)"

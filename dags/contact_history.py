@@ -1,0 +1,68 @@
+"""
+### Contact history
+
+Copies what happened up to last midnight from the CRM into the warehouse, checks it, and tells the other DAGs.
+
+| task | what it does |
+|---|---|
+| `pull` | copies new and changed days into staging; the first run of a date pins what it may know |
+| `validate` | checks every relation with Great Expectations; bad rows go to `nba.quarantine`, and are retried nightly |
+| `merge` | adds the good rows to the history and publishes the asset that starts training and tonight's list |
+
+**If `validate` fails**, its log lists the reasons in plain words and nothing has entered the history. Mend the source,
+then clear the task `pull` of this run. **Repeating a run** is safe: the same date gives the same tables.
+"""
+
+import datetime as dt
+from typing import Any
+
+from airflow.sdk import Metadata, dag, task
+
+from nba_tasks.workflow import DEFAULT_ARGUMENTS, as_of, as_of_param, history_asset, programme, programmes
+
+
+def contact_history(name: str) -> Any:
+    """The DAG of one programme."""
+
+    @dag(
+        dag_id=f"{name}.contact_history",
+        dag_display_name=f"{name}: contact history",
+        schedule="0 2 * * *",
+        start_date=dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
+        catchup=False,
+        max_active_runs=1,
+        default_args=DEFAULT_ARGUMENTS,
+        params={"as_of": as_of_param()},
+        tags=["next best action", name],
+        doc_md=__doc__,
+    )
+    def build() -> None:
+        @task
+        def pull(**context: Any) -> str:
+            from nba_tasks import steps
+
+            day = as_of(context, programme(name))
+            steps.pull(programme(name), day)
+            return day.isoformat()
+
+        @task
+        def validate(day: str, **context: Any) -> None:
+            from nba_tasks import steps
+
+            steps.validate(programme(name), dt.date.fromisoformat(day), context["run_id"])
+
+        @task(outlets=[history_asset(name)])
+        def merge(day: str) -> Any:
+            from nba_tasks import steps
+
+            steps.merge(programme(name), dt.date.fromisoformat(day))
+            yield Metadata(history_asset(name), extra={"as_of": day})
+
+        day = pull()
+        validate(day) >> merge(day)
+
+    return build()
+
+
+for _name in programmes():
+    contact_history(_name)

@@ -1,0 +1,100 @@
+"""
+### Promotion review
+
+The only place where the policy in use (`champion`) changes. A gate with the verdict PROMOTE waits here until somebody
+approves or rejects it (**Required actions**), or the programme's `auto_promote` answers: it may do so only where every
+propensity was logged. DEFER and REJECT cannot be approved; they are closed here, and the incumbent stays.
+
+No answer within the programme's `review.timeout_hours` counts as a rejection. Rejecting changes nothing: the incumbent
+goes on. An approval that comes too late (a newer gate was held, or the incumbent has changed) is refused with the
+reason in the log of `promote`. To go back to the champion before: `nba rollback PROGRAMME`.
+"""
+
+import datetime as dt
+from typing import Any
+
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import Param, dag, task
+
+from nba_tasks.programme import Programme
+from nba_tasks.workflow import DEFAULT_ARGUMENTS, from_event, gate_asset, programme, programmes
+
+
+def promotion_review(name: str, selected: Programme) -> Any:
+    """The DAG of one programme."""
+
+    @dag(
+        dag_id=f"{name}.promotion_review",
+        dag_display_name=f"{name}: promotion review",
+        schedule=[gate_asset(name)],
+        catchup=False,
+        default_args=DEFAULT_ARGUMENTS,
+        params={
+            "gate_id": Param(
+                None,
+                type=["null", "integer"],
+                title="Gate",
+                description_md="Its number in the ledger. Empty: the gate that started this run, else the newest.",
+            )
+        },
+        tags=["next best action", name],
+        doc_md=__doc__,
+    )
+    def build() -> None:
+        @task
+        def report(**context: Any) -> dict[str, Any]:
+            from nba_tasks import steps
+
+            wanted = context["params"]["gate_id"] or from_event(context, "gate_id")
+            return steps.review_report(programme(name), wanted)
+
+        @task.branch
+        def route(gate: dict[str, Any]) -> str:
+            return str(gate["route"])
+
+        ask = ApprovalOperator(
+            task_id="ask",
+            subject="{{ ti.xcom_pull(task_ids='report')['subject'] }}",
+            body="{{ ti.xcom_pull(task_ids='report')['body'] }}",
+            defaults=ApprovalOperator.REJECT,
+            response_timeout=dt.timedelta(hours=selected.review.timeout_hours),
+            assigned_users=[{"id": user, "name": user} for user in selected.review.reviewers] or None,
+            params={"comment": Param("", type="string", title="Comment", description_md="Kept in the ledger.")},
+        )
+
+        @task
+        def approve_automatically(gate: dict[str, Any]) -> None:
+            from nba_tasks import steps
+
+            steps.approve_automatically(programme(name), gate["gate_id"])
+
+        @task
+        def close(gate: dict[str, Any]) -> None:
+            from nba_tasks import steps
+
+            steps.close_review(programme(name), gate["gate_id"])
+
+        @task
+        def promote(gate: dict[str, Any], **context: Any) -> None:
+            from nba_tasks import steps
+
+            steps.answer_review(programme(name), gate["gate_id"], context["ti"].xcom_pull(task_ids="ask"))
+
+        @task(trigger_rule="none_failed")
+        def reject(gate: dict[str, Any], **context: Any) -> None:
+            from nba_tasks import steps
+
+            steps.answer_review(programme(name), gate["gate_id"], context["ti"].xcom_pull(task_ids="ask"))
+
+        gate = report()
+        routed = route(gate)
+        promoted = promote(gate)
+        routed >> [ask, approve_automatically(gate), close(gate)]
+        # A rejection skips `promote`; `reject` then writes it down, and does nothing after an approval.
+        ask >> promoted >> reject(gate)
+
+    return build()
+
+
+for _name, _programme in programmes().items():
+    promotion_review(_name, _programme)

@@ -1,0 +1,117 @@
+"""`nba`: the same steps from a terminal, and what is not a DAG."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from typing import Annotated
+
+import typer
+
+from nba_tasks import __doc__ as package_doc
+from nba_tasks.programme import Programme, read_programmes
+from nba_tasks.settings import settings
+
+app = typer.Typer(help=package_doc, no_args_is_help=True, pretty_exceptions_enable=False)
+
+Name = Annotated[str, typer.Argument(help="programme, as named in its YAML file")]
+AsOf = Annotated[str | None, typer.Option("--as-of", help="date to decide for (YYYY-MM-DD); default: today")]
+
+
+@app.callback()
+def main() -> None:
+    """Say what happens on standard error."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("nba_tasks").setLevel(logging.INFO)
+
+
+def _programme(name: str) -> Programme:
+    known = read_programmes(settings().programmes)
+    if name not in known:
+        raise typer.BadParameter(f"no programme {name!r}; there are: {', '.join(known) or 'none'}")
+    return known[name]
+
+
+def _date(programme: Programme, text: str | None) -> dt.date:
+    return dt.date.fromisoformat(text) if text else dt.datetime.now(programme.grid.zone).date()
+
+
+@app.command()
+def check(name: Name) -> None:
+    """Compare a source database with the contract and list what is missing or wrong."""
+    from nba_tasks import steps
+
+    findings = steps.check(_programme(name))
+    for finding in findings:
+        typer.echo(str(finding))
+    if any(finding.severity == "error" for finding in findings):
+        raise typer.Exit(1)
+    typer.echo("the contract is met")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the warehouse's schema to this version."""
+    from nba_tasks import database
+
+    database.migrate(database.warehouse())
+
+
+@app.command()
+def history(name: Name, as_of: AsOf = None) -> None:
+    """Pull, validate and merge the contact history of a date."""
+    from nba_tasks import steps
+
+    programme = _programme(name)
+    day = _date(programme, as_of)
+    steps.pull(programme, day)
+    steps.validate(programme, day, "terminal")
+    steps.merge(programme, day)
+
+
+@app.command()
+def train(name: Name, as_of: AsOf = None, seed: int = 0) -> None:
+    """Build the transitions, learn a candidate and hold its gate."""
+    from nba_tasks import steps
+    from nba_tasks import train as training
+
+    programme = _programme(name)
+    day = _date(programme, as_of)
+    for shard in steps.plan_training(programme, day):
+        steps.build_transitions(programme, day, shard)
+    run_id = training.learn(programme, day, seed=seed)
+    training.gate(programme, day, run_id)
+
+
+@app.command()
+def publish(name: Name, as_of: AsOf = None, dry_run: bool = False) -> None:
+    """Score tonight's due customers and publish the list."""
+    from nba_tasks import steps
+
+    programme = _programme(name)
+    day = _date(programme, as_of)
+    version = steps.plan_night(programme, day)
+    if version is None:
+        raise typer.Exit(1)
+    for shard in range(programme.shards):
+        steps.score(programme, day, version, shard)
+    steps.publish(programme, day, version, "terminal", dry_run=dry_run)
+
+
+@app.command()
+def rollback(name: Name) -> None:
+    """Put the champion before the present one back."""
+    from nba_tasks import registry
+
+    gone, back = registry.rollback(_programme(name))
+    typer.echo(f"version {gone} is out of use; version {back} is the champion again")
+
+
+@app.command()
+def sql(
+    database_name: Annotated[str, typer.Argument(help="crm, warehouse, airflow, mlflow or hillstrom")] = "crm",
+) -> None:
+    """Open a SQL prompt on one of the databases."""
+    from nba_tasks.stack.postgres import open_prompt
+
+    open_prompt(database_name)

@@ -1,0 +1,136 @@
+"""Access to the databases: engines, statements from `sql/`, bulk copies and migrations."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import jinja2
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from nba_tasks.settings import settings
+
+
+@cache
+def engine(url: str) -> Engine:
+    """One engine per URL and process. Sessions speak UTC, so that timestamps read and compare alike everywhere."""
+    return sa.create_engine(
+        url,
+        pool_pre_ping=True,
+        connect_args={"options": "-c timezone=UTC -c intervalstyle=iso_8601", "application_name": "nba"},
+    )
+
+
+def warehouse() -> Engine:
+    """The warehouse named by NBA_WAREHOUSE_URL."""
+    return engine(settings().url("NBA_WAREHOUSE_URL"))
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(settings().sql_folder),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters["identifier"] = quote_identifier
+    environment.filters["literal"] = quote_literal
+    return environment
+
+
+def quote_identifier(name: str) -> str:
+    """A table's or column's name for a statement's text, each part between dots quoted."""
+    return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
+
+
+def quote_literal(value: str) -> str:
+    """A text constant for a statement's text, where a bound parameter cannot stand."""
+    if "\x00" in value:
+        raise ValueError("text for SQL must not hold a zero byte")
+    return "'" + value.replace("'", "''") + "'"
+
+
+def statement(name: str, **names: Any) -> str:
+    """The text of `sql/NAME.sql`. `names` fills in what cannot be a bound parameter: relations, columns, lists."""
+    return _templates().get_template(f"{name}.sql").render(**names)
+
+
+def execute(connection: Connection, name: str, parameters: dict[str, Any] | None = None, **names: Any) -> Any:
+    """Run `sql/NAME.sql` with bound `parameters` (`:name` in the file)."""
+    return connection.execute(sa.text(statement(name, **names)), parameters or {})
+
+
+def frame(connection: Connection, query: str, parameters: dict[str, Any] | None = None) -> pd.DataFrame:
+    """The rows of a query as a DataFrame."""
+    return pd.read_sql_query(sa.text(query), connection, params=parameters or {})
+
+
+def copy_rows(source: Connection, query: str, target: Connection, table: str, columns: tuple[str, ...]) -> int:
+    """Stream a query's rows into a table by COPY, from one database to another, through a file in memory or on disk.
+
+    Returns
+    -------
+    int
+        Rows copied.
+    """
+    into = f"copy {quote_identifier(table)} ({', '.join(map(quote_identifier, columns))}) from stdin"
+    # Spooled: a small night stays in memory, ten million rows do not.
+    with tempfile.SpooledTemporaryFile(max_size=64 * 2**20) as buffer:
+        with _raw_cursor(source) as cursor:
+            cursor.copy_expert(f"copy ({query}) to stdout", buffer)
+        buffer.seek(0)
+        with _raw_cursor(target) as cursor:
+            cursor.copy_expert(into, buffer)
+            return int(cursor.rowcount)
+
+
+def copy_frame(target: Connection, table: str, data: pd.DataFrame) -> int:
+    """Load a DataFrame into a table by COPY; missing values become null, lists become arrays."""
+    buffer = io.StringIO()
+    data.to_csv(buffer, index=False, header=False, na_rep="\\N")
+    buffer.seek(0)
+    columns = ", ".join(quote_identifier(str(c)) for c in data.columns)
+    with _raw_cursor(target) as cursor:
+        cursor.copy_expert(
+            f"copy {quote_identifier(table)} ({columns}) from stdin with (format csv, null '\\N')", buffer
+        )
+        return int(cursor.rowcount)
+
+
+@contextmanager
+def _raw_cursor(connection: Connection) -> Iterator[Any]:
+    """The driver's own cursor inside the connection's transaction."""
+    raw = connection.connection.driver_connection
+    assert raw is not None
+    with raw.cursor() as cursor:
+        yield cursor
+
+
+def lock(connection: Connection, *names: str) -> None:
+    """Hold the advisory lock of that name until the transaction ends: two runs cannot do the same work at once."""
+    key = int.from_bytes(hashlib.sha256("/".join(names).encode()).digest()[:8], "big", signed=True)
+    connection.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": key})
+
+
+def migrate(target: Engine) -> None:
+    """Bring the warehouse's schema to this version, then replace its functions."""
+    import alembic.command
+    import alembic.config
+
+    configuration = alembic.config.Config()
+    configuration.set_main_option("script_location", "nba_tasks:migrations")
+    with target.begin() as connection:
+        lock(connection, "migrate")
+        configuration.attributes["connection"] = connection
+        alembic.command.upgrade(configuration, "head")
+        connection.exec_driver_sql(statement("warehouse/functions").replace("%", "%%"))

@@ -1,0 +1,210 @@
+"""Choose λ, the new policy's share, on the select split: the largest predicted lower bound that can pass the gate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from nba_tasks.bounds import spent_alpha
+from nba_tasks.estimators import Critic, effective_size, largest_share
+from nba_tasks.gate.rules import harm_limit, harm_rate
+from nba_tasks.gate.sample import GateError, Sample
+from nba_tasks.gate.weights import unsupported_mass
+from nba_tasks.programme import Gate
+
+Floats = NDArray[np.float64]
+
+MIXES = tuple(round(0.05 * step, 2) for step in range(1, 21))
+"""The shares tried by default."""
+
+
+@dataclass(frozen=True)
+class MixForecast:
+    """What the select split predicts of one λ at the gate.
+
+    Attributes
+    ----------
+    mix : float
+        λ.
+    estimate : float
+        Δ on the select split.
+    predicted_lower : float
+        Its lower bound with the standard error scaled to the gate's number of customers.
+    effective_size, effective_share, largest_weight_share : float
+        Of the select split's weights.
+    power_value : float
+        Predicted probability that the value rule passes.
+    power_harm : mapping of harm to float
+        The same of each harm rule; 0 where too few events are expected.
+    power : float
+        At least this probability that all of them pass (Bonferroni).
+    obstacles : tuple of str
+        Why this λ does not qualify; empty if it does.
+    """
+
+    mix: float
+    estimate: float
+    predicted_lower: float
+    effective_size: float
+    effective_share: float
+    largest_weight_share: float
+    power_value: float
+    power_harm: dict[str, float]
+    power: float
+    obstacles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class MixChoice:
+    """The chosen λ, or why the gate is not opened.
+
+    Attributes
+    ----------
+    mix : float or None
+        None: no λ qualifies, the gate is not opened and no α is spent.
+    forecasts : tuple of MixForecast
+        Every λ tried.
+    reasons : tuple of str
+        Empty where a λ was chosen.
+    """
+
+    mix: float | None
+    forecasts: tuple[MixForecast, ...]
+    reasons: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; a number that is not finite becomes null."""
+        plain = asdict(self)
+        for forecast in plain["forecasts"]:
+            for key, value in forecast.items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    forecast[key] = None
+        return plain
+
+
+def choose_mix(
+    sample: Sample,
+    candidate_at: Callable[[float], Floats],
+    gate: Gate,
+    *,
+    gate_customers: int,
+    mixes: Sequence[float] = MIXES,
+    k: int = 1,
+    critics_at: Callable[[float], tuple[Critic, Critic]] | None = None,
+) -> MixChoice:
+    """Try every λ on the select split.
+
+    Parameters
+    ----------
+    sample : Sample
+        Windows of the *select* split.
+    candidate_at : callable
+        From λ to the published probabilities, of shape (n, n_actions) (see `ServedPolicy.mixtures`).
+    gate : Gate
+    gate_customers : int
+        Customers with windows in the gate split.
+    mixes : sequence of float
+        The shares to try; one, if the programme fixes λ.
+    k : int
+        The candidate's number in its family, as in `judge`.
+    critics_at : callable, optional
+        From λ to the candidate's and the incumbent's critic; without it PDIS predicts.
+
+    Raises
+    ------
+    GateError
+        There is no λ to try or no customer at the gate.
+    """
+    if not mixes or gate_customers < 1:
+        raise GateError("choosing the mix needs at least one λ and one customer at the gate")
+    if sample.n_unusable:
+        reason = f"{sample.n_unusable:,} decisions of the select split have no usable propensity"
+        return MixChoice(None, (), (reason,))
+    incumbent = sample.weigh(sample.incumbent)
+    forecasts = tuple(
+        _forecast(sample, mix, candidate_at(mix), incumbent, gate, gate_customers, k, critics_at and critics_at(mix))
+        for mix in mixes
+    )
+    qualified = [forecast for forecast in forecasts if not forecast.obstacles]
+    if not qualified:
+        nearest = max(forecasts, key=lambda forecast: (-len(forecast.obstacles), forecast.power))
+        return MixChoice(None, forecasts, tuple(f"at λ = {nearest.mix:g}: {why}" for why in nearest.obstacles))
+    best = max(qualified, key=lambda forecast: forecast.predicted_lower)
+    return MixChoice(best.mix, forecasts, ())
+
+
+def _forecast(
+    sample: Sample,
+    mix: float,
+    candidate: Floats,
+    incumbent: Floats,
+    gate: Gate,
+    gate_customers: int,
+    k: int,
+    critics: tuple[Critic, Critic] | None,
+) -> MixForecast:
+    weight = sample.weigh(candidate)
+    alpha = spent_alpha(gate.alpha, k)
+    quantile = float(-ndtri(alpha))
+    growth = gate_customers / sample.clusters.n
+    known = critics or (None, None)
+    influence = sample.influence(weight, known[0]) - sample.influence(incumbent, known[1])
+    difference = sample.clusters.mean(influence)
+    error = difference.standard_error / math.sqrt(growth)
+    power_value = _power(difference.value - gate.margin, error, quantile)
+    power_harm = {}
+    for outcome in sample.harms:
+        mine, theirs = harm_rate(sample, weight, outcome), harm_rate(sample, incumbent, outcome)
+        enough = mine.effective_events * growth >= gate.harm_min_events
+        slack = harm_limit(theirs.rate, gate) - mine.rate
+        power_harm[outcome] = _power(slack, math.sqrt(mine.variance / growth), quantile) if enough else 0.0
+    power = max(0.0, 1 - sum(1 - p for p in (power_value, *power_harm.values())))
+    smallest = min(effective_size(weight[:, -1]), effective_size(incumbent[:, -1]))
+    largest = max(largest_share(weight[:, -1]), largest_share(incumbent[:, -1]))
+    forecast = MixForecast(
+        mix=mix,
+        estimate=difference.value,
+        predicted_lower=difference.value - quantile * error,
+        effective_size=smallest,
+        effective_share=smallest / len(weight),
+        largest_weight_share=largest,
+        power_value=power_value,
+        power_harm=power_harm,
+        power=power,
+        obstacles=(),
+    )
+    mass = unsupported_mass(sample, candidate, gate.min_propensity)
+    return MixForecast(**{**asdict(forecast), "obstacles": _obstacles(forecast, gate, growth, mass)})
+
+
+def _power(slack: float, error: float, quantile: float) -> float:
+    """Probability that a normal estimate `slack` above its threshold clears it by `quantile` standard errors."""
+    if error == 0 or not math.isfinite(error):
+        return float(slack > 0 and error == 0)
+    return float(ndtr(slack / error - quantile))
+
+
+def _obstacles(forecast: MixForecast, gate: Gate, growth: float, unsupported: float) -> tuple[str, ...]:
+    found = []
+    size, share = gate.select_headroom * gate.min_effective_size, gate.select_headroom * gate.min_effective_share
+    if forecast.effective_size < size:
+        found.append(f"the select split counts like {forecast.effective_size:,.0f} windows; {size:,.0f} are asked for")
+    if forecast.effective_share < min(share, 1.0):
+        found.append(f"its effective share is {forecast.effective_share:.1%}; {share:.1%} are asked for")
+    if forecast.largest_weight_share / growth > gate.max_weight_share:
+        found.append(f"one window carries {forecast.largest_weight_share:.1%} of the weight")
+    if unsupported > gate.min_propensity:
+        found.append(f"{unsupported:.1%} of its decisions lie where the log all but never acts")
+    if forecast.power < gate.min_power:
+        parts = [f"value {forecast.power_value:.0%}", *(f"{n} {p:.0%}" for n, p in forecast.power_harm.items())]
+        found.append(
+            f"the gate would pass it with a probability of {forecast.power:.0%} ({', '.join(parts)}); "
+            f"{gate.min_power:.0%} are asked for"
+        )
+    return tuple(found)

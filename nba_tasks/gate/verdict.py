@@ -1,0 +1,283 @@
+"""Judge one candidate against the incumbent on the gate's customers: PROMOTE, DEFER or REJECT, with reasons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nba_tasks.bounds import bootstrap_interval, sequence_bounds, spent_alpha
+from nba_tasks.dataset import FloatArray
+from nba_tasks.estimators import Critic
+from nba_tasks.gate import rules
+from nba_tasks.gate.figures import Figure, OutcomeFigure, estimate_figures, outcome_figures
+from nba_tasks.gate.rules import Deciding, Placebo, RuleResult, Volume
+from nba_tasks.gate.sample import GateError, Sample, check_probabilities
+from nba_tasks.gate.sensitivity import Sensitivity, sensitivity
+from nba_tasks.gate.weights import MeanWeight, mean_weights
+from nba_tasks.programme import Gate
+
+Floats = NDArray[np.float64]
+Outcome = Literal["PROMOTE", "DEFER", "REJECT"]
+
+SCHEMA = "nba-gate-verdict/1"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was judged."""
+
+    windows: int
+    windows_dropped: int
+    customers: int
+    decisions: int
+    horizon: int
+    discount: float
+    tested_share: float
+    logged_share: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The gate's answer and everything a report shows.
+
+    Attributes
+    ----------
+    verdict : {"PROMOTE", "DEFER", "REJECT"}
+    needs_person : bool
+        Propensities were estimated somewhere: a PROMOTE may not be answered automatically.
+    rules : tuple of RuleResult
+    judged : Judged
+    deciding : Deciding or None
+        None, like the figures, where unusable propensities let nothing be estimated.
+    estimates, outcomes : tuples of figures
+        Intervals hold with probability 1 − family_alpha, each by itself.
+    mean_weights : mapping of policy to its tested mean weights
+    bootstrap : (lower, upper) or None
+        BCa interval of the deciding difference; reported, never decisive.
+    sensitivity : Sensitivity or None
+        None where every propensity was logged.
+    """
+
+    verdict: Outcome
+    needs_person: bool
+    rules: tuple[RuleResult, ...]
+    judged: Judged
+    deciding: Deciding | None = None
+    estimates: tuple[Figure, ...] = ()
+    outcomes: tuple[OutcomeFigure, ...] = ()
+    mean_weights: Mapping[str, tuple[MeanWeight, ...]] | None = None
+    bootstrap: tuple[float, float] | None = None
+    sensitivity: Sensitivity | None = None
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """One sentence for each rule that does not pass."""
+        return tuple(f"{r.finding}. What would help: {r.remedy}." for r in self.rules if r.status != "pass")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; a number that is not finite becomes null."""
+        plain = {"schema": SCHEMA, **asdict(self), "reasons": self.reasons}
+        return {key: _json(value) for key, value in plain.items()}
+
+
+def judge(
+    sample: Sample,
+    candidate: FloatArray,
+    gate: Gate,
+    *,
+    k: int = 1,
+    critics: tuple[Critic, Critic] | None = None,
+    bound: Literal["t", "sequence"] = "t",
+    n_star: float | None = None,
+    placebo: Placebo | None = None,
+    tail_gain: float | None = None,
+    yardstick: float | None = None,
+    weeks: float | None = None,
+    bootstrap_replicates: int = 1000,
+) -> Verdict:
+    """Apply all rules to one candidate.
+
+    Parameters
+    ----------
+    sample : Sample
+        Windows of the gate's customers, with the incumbent's probabilities.
+    candidate : array of shape (n, n_actions)
+        The candidate's probabilities as it would be published, for the rows of the sample's transitions.
+    gate : Gate
+        Thresholds of the programme.
+    k : int
+        The how-many-eth candidate tried against this incumbent: spends α_k = 6α / (π²k²).
+    critics : (candidate's Critic, incumbent's Critic), optional
+        With them DR decides, without them PDIS; the verdict says which.
+    bound : {"t", "sequence"}
+        "t" for one look; "sequence" for repeated looks at a fixed candidate, with one window per customer.
+    n_star : float, optional
+        Customers at which the sequence should be tightest; needed with "sequence".
+    placebo : Placebo, optional
+        Needed to promote where propensities were estimated.
+    tail_gain : float, optional
+        A model's opinion of the difference beyond the window, discounted to its start.
+    yardstick : float, optional
+        Odds ratio that hiding the strongest observed feature would amount to.
+    weeks : float, optional
+        Length of the evaluated log, for remedies in weeks.
+    bootstrap_replicates : int
+        0 leaves the bootstrap interval out.
+
+    Raises
+    ------
+    GateError
+        The candidate is no policy, a critic has the wrong shape, or "sequence" lacks what it needs.
+    """
+    _check_input(sample, candidate, critics, bound, n_star)
+    judged = _judged(sample)
+    if sample.n_unusable:
+        return Verdict("REJECT", sample.logged_share < 1, (rules.unusable_propensities(sample),), judged)
+    weights = {"candidate": sample.weigh(candidate), "incumbent": sample.weigh(sample.incumbent)}
+    influence, deciding = _decide(sample, weights, critics, gate, k, bound, n_star)
+    odds = None
+    if sample.logged_share < 1:
+        odds = sensitivity(sample, weights, critics, deciding.alpha, gate.margin, yardstick)
+    estimates = tuple(estimate_figures(sample, weights, critics, gate.alpha))
+    tests = {
+        "candidate": mean_weights(sample, candidate, weights["candidate"]),
+        "incumbent": mean_weights(sample, sample.incumbent, weights["incumbent"]),
+    }
+    volume = Volume(sample.clusters.n, weeks)
+    first = rules.evidence(sample, weights, gate, volume)
+    second = rules.sanity(sample, candidate, tests, gate, enough_evidence=first.status == "pass")
+    reliable = first.status == second.status == "pass"
+    applied = (
+        first,
+        second,
+        rules.placebo_rule(sample, placebo, gate),
+        rules.value(deciding, volume, reliable=reliable),
+        rules.tail(deciding, tail_gain, judged.tested_share),
+        *_harms(sample, weights, gate, deciding, volume, reliable, n_star),
+        rules.agreement(_differences(estimates)),
+        rules.propensities(sample, odds),
+    )
+    return Verdict(
+        verdict=_outcome(applied),
+        needs_person=sample.logged_share < 1,
+        rules=applied,
+        judged=judged,
+        deciding=deciding,
+        estimates=estimates,
+        outcomes=tuple(outcome_figures(sample, weights, gate.alpha)),
+        mean_weights=tests,
+        bootstrap=_bootstrap(sample, influence, gate.alpha, bootstrap_replicates),
+        sensitivity=odds,
+    )
+
+
+def _decide(
+    sample: Sample,
+    weights: Mapping[str, Floats],
+    critics: tuple[Critic, Critic] | None,
+    gate: Gate,
+    k: int,
+    bound: Literal["t", "sequence"],
+    n_star: float | None,
+) -> tuple[Floats, Deciding]:
+    """The paired influence values of the deciding estimator, and the declared bounds of their mean."""
+    mine, theirs = critics or (None, None)
+    influence = sample.influence(weights["candidate"], mine) - sample.influence(weights["incumbent"], theirs)
+    difference = sample.clusters.mean(influence)
+    alpha = spent_alpha(gate.alpha, k)
+    always = sequence_bounds(difference, alpha, float(n_star or sample.clusters.n))
+    bounds = always if bound == "sequence" else (difference.lower(alpha), difference.upper(alpha))
+    return influence, Deciding(
+        estimator="DR" if critics else "PDIS",
+        bound=bound,
+        k=k,
+        family_alpha=gate.alpha,
+        alpha=alpha,
+        margin=gate.margin,
+        estimate=difference.value,
+        standard_error=difference.standard_error,
+        lower=bounds[0],
+        upper=bounds[1],
+        sequence=always,
+    )
+
+
+def _differences(estimates: tuple[Figure, ...]) -> dict[str, float]:
+    """What the estimators that must agree say of the difference."""
+    asked = ("DR", "PDIS", "SN-PDIS")
+    return {f.estimator: f.value for f in estimates if f.policy == "difference" and f.estimator in asked}
+
+
+def _bootstrap(sample: Sample, influence: Floats, alpha: float, replicates: int) -> tuple[float, float] | None:
+    return bootstrap_interval(influence, sample.clusters, alpha, replicates) if replicates else None
+
+
+def _check_input(
+    sample: Sample, candidate: FloatArray, critics: tuple[Critic, Critic] | None, bound: str, n_star: float | None
+) -> None:
+    check_probabilities("the candidate", candidate, (len(sample.action), sample.behaviour.shape[1]), sample.rows)
+    shape = sample.windows.rows.shape
+    for critic in critics or ():
+        if critic.value.shape != shape or critic.action_value.shape != shape:
+            raise GateError(f"a critic's values must have the shape of the windows, {shape}")
+        alive = sample.windows.alive
+        if not (np.isfinite(critic.value[alive]).all() and np.isfinite(critic.action_value[alive]).all()):
+            raise GateError("a critic's value is not finite")
+    if bound == "sequence":
+        if n_star is None or n_star <= 0:
+            raise GateError("repeated looks need n_star, the customers at which the sequence should be tightest")
+        if sample.clusters.n != len(sample.windows):
+            raise GateError("repeated looks take one window per customer, frozen on entry (Windows.one_each)")
+
+
+def _judged(sample: Sample) -> Judged:
+    horizon = sample.windows.horizon
+    # With γ = 1 there is no infinite total to have a share of.
+    return Judged(
+        windows=len(sample.windows),
+        windows_dropped=sample.windows.n_dropped,
+        customers=sample.clusters.n,
+        decisions=len(sample.rows),
+        horizon=horizon,
+        discount=sample.discount,
+        tested_share=1 - sample.discount**horizon if sample.discount < 1 else math.nan,
+        logged_share=sample.logged_share,
+    )
+
+
+def _harms(
+    sample: Sample,
+    weights: Mapping[str, Floats],
+    gate: Gate,
+    deciding: Deciding,
+    volume: Volume,
+    reliable: bool,
+    n_star: float | None,
+) -> Iterator[RuleResult]:
+    looks = n_star if deciding.bound == "sequence" else None
+    for outcome in sample.harms:
+        mine, theirs = (rules.harm_rate(sample, weights[whose], outcome) for whose in ("candidate", "incumbent"))
+        yield rules.harm(outcome, mine, theirs, gate, volume, deciding.alpha, reliable=reliable, n_star=looks)
+
+
+def _outcome(applied: tuple[RuleResult, ...]) -> Outcome:
+    """REJECT before DEFER before PROMOTE."""
+    found = {result.status for result in applied}
+    return "REJECT" if "reject" in found else "DEFER" if "defer" in found else "PROMOTE"
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _json(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_json(inner) for inner in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return value

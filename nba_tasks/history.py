@@ -1,0 +1,164 @@
+"""Third step of the nightly flow: merge the batch's good rows into history, version by version.
+
+History keeps every version of every row. Up to batch b it reads
+`batch_id <= b and (superseded_by is null or superseded_by > b)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from nba_tasks.contract import RELATIONS
+from nba_tasks.database import execute, lock
+from nba_tasks.programme import NO_ACTION, Programme
+from nba_tasks.pull import PullError, bulk_session, pending_batch
+
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "contacts": ("contact_id",),
+    "events": ("event_id",),
+    "decisions": ("decision_id",),
+    "customer_changes": ("customer_key", "attribute", "changed_at"),
+    "action_changes": ("action", "attribute", "changed_at"),
+}
+"""Columns of history that say which row a version is one of."""
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "contacts": ("contacted_at", "customer_key", "action", "contact_id", "decision_id", "digest", "loaded_at"),
+    "events": ("occurred_at", "value", "customer_key", "event_type", "event_id", "digest", "loaded_at"),
+    "decisions": (
+        "decided_at", "customer_key", "eligible", "propensity", "action", "decision_id", "digest", "loaded_at",
+    ),
+    "customer_changes": ("changed_at", "customer_key", "attribute", "value", "digest", "loaded_at"),
+    "action_changes": ("changed_at", "action", "attribute", "value", "digest", "loaded_at"),
+}  # fmt: skip
+"""Columns that `sql/history/rows/*.sql` give."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did: versions added and ended, by relation. Empty for a batch that was part of history already."""
+
+    batch_id: int
+    added: Mapping[str, int]
+    ended: Mapping[str, int]
+
+
+def merge(warehouse: Engine, programme: Programme, batch_id: int) -> Merged:
+    """Make a validated batch part of history and empty its staging, in one transaction. A second call does nothing.
+
+    Raises
+    ------
+    PullError
+        The batch is unknown or overtaken, was not validated, or its staging was lost in a crash of the server.
+    """
+    with warehouse.begin() as connection:
+        lock(connection, "history", programme.programme)
+        batch = pending_batch(connection, programme, batch_id)
+        if batch is None:
+            return Merged(batch_id, {}, {})
+        staged = staged_rows(connection, batch_id)
+        if not connection.scalar(
+            sa.text("select validated_at is not null from nba.batches where batch_id = :batch_id"),
+            {"batch_id": batch_id},
+        ):
+            raise PullError(f"batch {batch_id} has not passed validation: validate it first")
+        bulk_session(connection)
+        lock(connection, "customer keys")  # they are counted over all programmes
+        merging = _Merge(connection, programme, _parameters(programme, batch.programme_id, batch_id, batch.as_of))
+        merging.catalogue_and_customers()
+        for relation in KEYS:
+            if relation in staged:
+                merging.days(relation)
+        execute(connection, "history/resolve_quarantine", {**merging.parameters, "relations": list(staged)})
+        for relation in staged:
+            connection.execute(
+                sa.text(f"delete from staging.{relation} where batch_id = :batch_id"), {"batch_id": batch_id}
+            )
+        connection.execute(
+            sa.text("update nba.batches set merged_at = now() where batch_id = :batch_id"), {"batch_id": batch_id}
+        )
+        return Merged(batch_id, merging.added, merging.ended)
+
+
+def staged_rows(connection: Connection, batch_id: int) -> Mapping[str, int]:
+    """Rows in staging by relation, as the pull counted them.
+
+    Raises
+    ------
+    PullError
+        Nothing was pulled, or staging does not hold what was: PostgreSQL empties its unlogged tables after a crash.
+    """
+    pulled = connection.scalar(
+        sa.text("select rows from nba.batches where batch_id = :batch_id"), {"batch_id": batch_id}
+    )
+    if pulled is None:
+        raise PullError(f"batch {batch_id} has not been pulled: pull it first")
+    rows: Mapping[str, int] = pulled
+    for relation, count in rows.items():
+        there = connection.scalar(
+            sa.text(f"select count(*) from staging.{relation} where batch_id = :batch_id"), {"batch_id": batch_id}
+        )
+        if there != count:
+            raise PullError(
+                f"staging.{relation} holds {there} of the {count} rows that batch {batch_id} pulled"
+                " (a crash of the database server empties staging): pull the batch again"
+            )
+    return rows
+
+
+def _parameters(programme: Programme, programme_id: int, batch_id: int, as_of: Any) -> dict[str, Any]:
+    return {
+        "programme": programme.programme,
+        "programme_id": programme_id,
+        "batch_id": batch_id,
+        "as_of": as_of,
+        "zone": programme.grid.business_timezone,
+        "stagger": programme.grid.stagger,
+        "interval_days": programme.grid.interval_days,
+        "salt": programme.salt,
+        "no_action": NO_ACTION,
+        "holdout": programme.arms.holdout,
+        "business_as_usual": programme.arms.business_as_usual,
+        "learn": programme.splits.learn,
+        "select": programme.splits.select,
+    }
+
+
+class _Merge:
+    """The statements of one merge, and how many versions they added and ended."""
+
+    def __init__(self, connection: Connection, programme: Programme, parameters: dict[str, Any]) -> None:
+        self.connection, self.programme, self.parameters = connection, programme, parameters
+        self.added: dict[str, int] = {}
+        self.ended: dict[str, int] = {}
+
+    def catalogue_and_customers(self) -> None:
+        """Indices and keys first: everything else refers to them."""
+        self._run("history/add_actions")
+        self.ended["actions"] = self._run("history/end_action_versions")
+        self.added["actions"] = self._run("history/add_action_versions")
+        if self._run("history/add_customers"):
+            # Joins with a table that was empty a moment ago would be planned for an empty table.
+            self.connection.exec_driver_sql("analyze history.customers")
+        self.ended["customers"] = self._run("history/end_customer_versions")
+        self.added["customers"] = self._run("history/add_customer_versions")
+
+    def days(self, relation: str) -> None:
+        """The pulled days of a relation: unchanged rows stay, changed and missing ones end, changed and new ones enter."""
+        names = {
+            "relation": relation,
+            "time": RELATIONS[relation].time,
+            "key": KEYS[relation],
+            "columns": COLUMNS[relation],
+        }
+        self.ended[relation] = self._run("history/end_days", **names) + self._run("history/end_moved", **names)
+        self.added[relation] = self._run("history/add", **names)
+
+    def _run(self, name: str, **names: Any) -> int:
+        """Run a statement; return how many rows it touched."""
+        return int(execute(self.connection, name, self.parameters, **names).rowcount)

@@ -1,0 +1,115 @@
+"""The ledger: every gate that was held, its verdict, and what was decided about it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from nba_tasks.programme import Programme
+
+GATE = """
+    select g.*, p.programme
+    from nba.gates as g
+    join nba.programmes as p using (programme_id)
+    where p.programme = :programme
+"""
+
+
+def attempts(connection: Connection, programme: Programme, incumbent_version: int) -> int:
+    """How many candidates have faced this incumbent: the size of the family so far."""
+    return int(
+        connection.execute(
+            sa.text(
+                """
+                select count(*) from nba.gates join nba.programmes using (programme_id)
+                where programme = :programme and incumbent_version = :incumbent and attempt is not null
+                """
+            ),
+            {"programme": programme.programme, "incumbent": incumbent_version},
+        ).scalar_one()
+    )
+
+
+def last_gate(warehouse: Engine, programme: str) -> dict[str, Any] | None:
+    """The newest gate of a programme."""
+    with warehouse.connect() as connection:
+        query = sa.text(f"{GATE} order by g.gate_id desc limit 1")
+        row = connection.execute(query, {"programme": programme}).one_or_none()
+    return dict(row._mapping) if row else None
+
+
+def gate(connection: Connection, programme: Programme, gate_id: int, *, for_update: bool = False) -> dict[str, Any]:
+    """One gate of a programme.
+
+    Raises
+    ------
+    LookupError
+        The programme has no such gate.
+    """
+    query = f"{GATE} and g.gate_id = :gate_id" + (" for update of g" if for_update else "")
+    row = connection.execute(sa.text(query), {"programme": programme.programme, "gate_id": gate_id}).one_or_none()
+    if row is None:
+        raise LookupError(f"{programme.programme} has no gate {gate_id}")
+    return dict(row._mapping)
+
+
+def newest(connection: Connection, programme: Programme) -> int | None:
+    """The id of the programme's newest gate."""
+    return connection.execute(
+        sa.text(
+            "select max(gate_id) from nba.gates join nba.programmes using (programme_id) where programme = :programme"
+        ),
+        {"programme": programme.programme},
+    ).scalar()
+
+
+def record(connection: Connection, values: dict[str, Any]) -> int:
+    """Write a gate; a candidate that is judged again (a retried task) keeps its first row.
+
+    Returns
+    -------
+    int
+        The gate's id.
+    """
+    names = ", ".join(values)
+    bound = ", ".join(f"cast(:{name} as jsonb)" if name == "report" else f":{name}" for name in values)
+    connection.execute(
+        sa.text(
+            f"insert into nba.gates ({names}) values ({bound}) on conflict (programme_id, candidate_version) do nothing"
+        ),
+        values,
+    )
+    return int(
+        connection.execute(
+            sa.text(
+                """
+                select gate_id from nba.gates
+                where programme_id = :programme_id and candidate_version = :candidate_version
+                """
+            ),
+            values,
+        ).scalar_one()
+    )
+
+
+def decide(connection: Connection, gate_id: int, decision: str, decided_by: str, comment: str | None) -> None:
+    """Write what was decided about a gate."""
+    connection.execute(
+        sa.text(
+            """
+            update nba.gates
+            set decision = :decision, decided_by = :decided_by, decided_at = :now, comment = :comment
+            where gate_id = :gate_id
+            """
+        ),
+        {
+            "gate_id": gate_id,
+            "decision": decision,
+            "decided_by": decided_by,
+            "now": dt.datetime.now(dt.UTC),
+            "comment": comment,
+        },
+    )

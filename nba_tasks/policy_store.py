@@ -1,0 +1,118 @@
+"""Policies on disk: a folder of JSON, arrays and skops files, without pickles."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nba_tasks.dataset import BoolArray, FloatArray
+from nba_tasks.learners.behaviour import BehaviourModel
+from nba_tasks.learners.forest_q import ForestQ
+from nba_tasks.policy import Floats, Policy, PolicyError, ServedPolicy
+
+
+@dataclass(frozen=True)
+class StoredPolicy:
+    """A policy with the names that it was learned with.
+
+    Attributes
+    ----------
+    policy : Policy
+    features : tuple of str
+        The state's columns, in order.
+    actions : tuple of str
+        Action ids by index. The catalogue may have grown since: what is new gets probability 0 from this policy.
+    """
+
+    policy: Policy
+    features: tuple[str, ...]
+    actions: tuple[str, ...]
+
+    def probabilities(self, state: FloatArray, eligible: BoolArray) -> Floats:
+        """Probabilities over the catalogue that `eligible` (n, n_actions) spans; see `Policy`.
+
+        Raises
+        ------
+        PolicyError
+            A row's eligible actions are all unknown to this policy.
+        """
+        known = len(self.actions)
+        found = np.zeros(eligible.shape)
+        found[:, :known] = self.policy.probabilities(state, eligible[:, :known])
+        return found
+
+    def values(self, state: FloatArray, n_actions: int) -> FloatArray:
+        """Q of shape (n, n_actions); NaN for what this policy does not value (new actions; all, for version 0)."""
+        found = np.full((len(state), n_actions), np.nan, dtype=np.float32)
+        if isinstance(self.policy, ServedPolicy):
+            found[:, : len(self.actions)] = self.policy.q.values(state)
+        return found
+
+    def require_features(self, features: tuple[str, ...]) -> None:
+        """Refuse states with other columns than the policy was learned from.
+
+        Raises
+        ------
+        PolicyError
+            Names the columns that differ.
+        """
+        if features != self.features:
+            changed = sorted(set(features) ^ set(self.features)) or ["their order"]
+            raise PolicyError(
+                f"the programme's state has changed since this policy was learned ({', '.join(changed)}): train anew"
+            )
+
+
+def save(stored: StoredPolicy, folder: Path) -> None:
+    """Write a policy and, inside it, the incumbents that it is mixed with."""
+    folder.mkdir(parents=True)
+    card: dict[str, Any] = {"features": list(stored.features), "actions": list(stored.actions)}
+    match stored.policy:
+        case BehaviourModel() as model:
+            card["kind"] = "behaviour"
+            model.save(folder / "behaviour")
+        case ServedPolicy(
+            q=ForestQ() as q, behaviour=BehaviourModel() as behaviour, incumbent=StoredPolicy() as incumbent
+        ):
+            served = stored.policy
+            card |= {"kind": "served", "support": served.support, "mix": served.mix, "epsilon": served.epsilon}
+            card["min_advantage"] = served.min_advantage
+            q.save(folder / "q")
+            behaviour.save(folder / "behaviour")
+            save(incumbent, folder / "incumbent")
+        case other:
+            raise PolicyError(f"a {type(other).__name__} cannot be stored")
+    (folder / "policy.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
+
+
+def load(folder: Path) -> StoredPolicy:
+    """Read what `save` wrote.
+
+    Raises
+    ------
+    PolicyError
+        The folder holds no policy.
+    ArtefactError
+        A model in it is missing, damaged or names a type that is not trusted.
+    """
+    try:
+        card = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PolicyError(f"{folder}: holds no readable policy.json ({error})") from error
+    behaviour = BehaviourModel.load(folder / "behaviour")
+    policy: Policy = behaviour
+    if card["kind"] == "served":
+        policy = ServedPolicy(
+            incumbent=load(folder / "incumbent"),
+            q=ForestQ.load(folder / "q"),
+            behaviour=behaviour,
+            support=card["support"],
+            mix=card["mix"],
+            epsilon=card["epsilon"],
+            min_advantage=card["min_advantage"],
+        )
+    return StoredPolicy(policy, tuple(card["features"]), tuple(card["actions"]))

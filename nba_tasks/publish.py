@@ -1,0 +1,352 @@
+"""Publish: draw tonight's actions and write decisions and campaign list into the CRM, both or neither."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Connection, Engine
+
+from nba_tasks import database
+from nba_tasks.batches import Batch, read_batch
+from nba_tasks.dataset import BoolArray, FloatArray
+from nba_tasks.policy import Floats, apply_rules
+from nba_tasks.programme import Consent, Programme
+from nba_tasks.score import BUSINESS_AS_USUAL, HOLDOUT, SERVED, Serving, unpack
+from nba_tasks.shape import Shape
+from nba_tasks.transitions import shape_of
+
+ARMS = {HOLDOUT: "holdout", BUSINESS_AS_USUAL: "business as usual", SERVED: "served policy"}
+
+
+class PublishError(RuntimeError):
+    """A list that must not be published; the message says why."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a night's run left behind.
+
+    Attributes
+    ----------
+    written : bool
+        False for a dry run, and where the night's list was already published (it is returned unchanged).
+    changed_since_scoring : int
+        Customers drawn anew because their consent was withdrawn or their account closed after scoring.
+    """
+
+    list_date: dt.date
+    policy_version: int
+    decisions: int
+    to_send: int
+    written: bool
+    changed_since_scoring: int = 0
+
+
+def ensure_tables(connection: Connection, programme: Programme) -> None:
+    """Make the tables that this project writes in the CRM, where they are missing."""
+    names = {"campaign_list": database.quote_identifier(programme.crm.relations.campaign_list)}
+    connection.exec_driver_sql(database.statement("crm/published", **names).replace("%", "%%"))
+
+
+def publish(
+    crm: Engine,
+    warehouse: Engine,
+    programme: Programme,
+    as_of: dt.date,
+    serve: Serving,
+    run_id: str,
+    *,
+    dry_run: bool = False,
+    today: dt.date | None = None,
+) -> Publication:
+    """Publish the list of `as_of`: `decisions` and the campaign table in one transaction of the CRM.
+
+    A published list is immutable: a second run returns it. A run for another date than today is dry.
+
+    Parameters
+    ----------
+    serve : Serving
+        The policies that `nba.scores` was computed with.
+    today : date, optional
+        The business time zone's date; given only where time is simulated.
+
+    Raises
+    ------
+    PublishError
+        The night was not scored to the end, or with another policy than the one in use now.
+    """
+    today = today or dt.datetime.now(programme.grid.zone).date()
+    with warehouse.connect() as reader, crm.begin() as writer:
+        ensure_tables(writer, programme)
+        database.lock(writer, "publish", programme.programme)
+        if published := _published(writer, programme, as_of):
+            return published
+        batch = read_batch(reader, programme, as_of)
+        shape = shape_of(reader, programme, batch)
+        scores = _read_scores(reader, programme, batch, serve)
+        eligible, gone = _recheck(writer, programme, shape, scores)
+        scores, eligible = scores[~gone].reset_index(drop=True), eligible[~gone]
+        probability, changed = _redraw(scores, eligible, serve)
+        decisions = _decisions(programme, shape, as_of, run_id, scores, eligible, probability)
+        to_send = _to_send(shape, decisions)
+        result = Publication(as_of, serve.version, len(decisions), len(to_send), False, changed + int(gone.sum()))
+        if dry_run or as_of != today:
+            return result
+        _write(writer, programme, as_of, run_id, serve.version, decisions, to_send)
+    return Publication(**{**result.__dict__, "written": True})
+
+
+def _published(connection: Connection, programme: Programme, as_of: dt.date) -> Publication | None:
+    row = connection.execute(
+        sa.text(
+            """
+            select policy_version, decisions, to_send from publications
+            where programme = :programme and list_date = :as_of
+            """
+        ),
+        {"programme": programme.programme, "as_of": as_of},
+    ).one_or_none()
+    return Publication(as_of, row.policy_version, row.decisions, row.to_send, False) if row else None
+
+
+def _read_scores(connection: Connection, programme: Programme, batch: Batch, serve: Serving) -> pd.DataFrame:
+    parameters = {
+        "programme": programme.programme,
+        "programme_id": batch.programme_id,
+        "salt": programme.salt,
+        "as_of": str(batch.as_of),
+    }
+    scores = database.frame(connection, database.statement("publish/scores"), parameters)
+    stale = set(scores["policy_version"].unique()) - {serve.version}
+    if stale:
+        raise PublishError(
+            f"{programme.programme} {batch.as_of} was scored with version {', '.join(map(str, sorted(stale)))}, "
+            f"but version {serve.version} is in use now: run the nightly actions DAG again from its scoring tasks"
+        )
+    return scores
+
+
+def _recheck(
+    crm: Connection, programme: Programme, shape: Shape, scores: pd.DataFrame
+) -> tuple[BoolArray, NDArray[np.bool_]]:
+    """Eligibility as the CRM knows it now: consent withdrawn since scoring counts, an account closed since is gone.
+
+    Returns
+    -------
+    eligible : bool array of shape (n, n_actions)
+    gone : bool array of shape (n,)
+    """
+    eligible = unpack(scores["eligible"].to_numpy(), len(shape.actions))
+    columns = {name: c.consent for name, c in programme.channels.items() if c.consent}
+    asked = any(isinstance(rule, Consent) for rule in programme.rules)
+    query = database.statement(
+        "publish/consent_now", customers=programme.crm.relations.customers, consents=sorted(set(columns.values()))
+    )
+    now = database.frame(crm, query).set_index("customer_id").reindex(scores["customer_id"])
+    for action in shape.actions:
+        if asked and action.channel in columns:
+            eligible[:, action.index] &= now[columns[action.channel]].fillna(False).to_numpy(bool)
+    eligible[~eligible.any(axis=1), 0] = True
+    return eligible, now["closed"].fillna(True).to_numpy(bool)
+
+
+def _redraw(scores: pd.DataFrame, eligible: BoolArray, serve: Serving) -> tuple[Floats, int]:
+    """Probabilities of the night; where eligibility changed since scoring, those that the policy gives now."""
+    if scores.empty:
+        return np.zeros(eligible.shape), 0
+    probability = np.array(scores["probability"].tolist(), dtype=np.float64)
+    changed = (unpack(scores["eligible"].to_numpy(), eligible.shape[1]) != eligible).any(axis=1)
+    if changed.any():
+        state = np.array(scores.loc[changed, "state"].tolist(), dtype=np.float32)
+        again = serve.probabilities(state, eligible[changed], scores.loc[changed, "arm"].to_numpy(str))
+        probability[changed] = apply_rules(again, eligible[changed])
+    return probability, int(changed.sum())
+
+
+def draw(probability: FloatArray, uniform: FloatArray) -> NDArray[np.int64]:
+    """Draw one action per row: the first whose cumulative probability exceeds the row's uniform number in [0, 1).
+
+    Parameters
+    ----------
+    probability : array of shape (n, n_actions)
+        Rows sum to 1.
+    uniform : array of shape (n,)
+    """
+    cumulative = np.cumsum(np.asarray(probability, np.float64), axis=1)
+    # Rounding may leave the sum just below 1: a number above it would draw an action that does not exist.
+    return np.asarray((uniform[:, None] >= cumulative / cumulative[:, -1:]).sum(axis=1), dtype=np.int64)
+
+
+def _decisions(
+    programme: Programme,
+    shape: Shape,
+    as_of: dt.date,
+    run_id: str,
+    scores: pd.DataFrame,
+    eligible: BoolArray,
+    probability: Floats,
+) -> pd.DataFrame:
+    """One row per due customer, in the columns of the CRM's `decisions`, and `index`, the action's number."""
+    ids = np.array([a.action_id for a in shape.actions], dtype=object)
+    if scores.empty:
+        return pd.DataFrame(
+            {"decision_id": [], "customer_id": [], "index": [], "expected": [], "over": [], "reason": []}
+        )
+    index = draw(probability, scores["draw"].to_numpy())
+    rows = np.arange(len(index))
+    value = np.array(scores["expected_value"].tolist(), dtype=np.float64)
+    expected, nothing = value[rows, index], np.where(eligible[:, 0], value[:, 0], np.nan)
+    return pd.DataFrame(
+        {
+            "decision_id": f"{programme.programme}/{as_of}/" + scores["customer_id"],
+            "programme": programme.programme,
+            "customer_id": scores["customer_id"],
+            "decided_at": dt.datetime.combine(as_of, dt.time(), programme.grid.zone),
+            "action_id": ids[index],
+            "eligible_actions": ["{" + ",".join(f'"{i}"' for i in ids[row]) + "}" for row in eligible],
+            "probabilities": _over_eligible(probability, eligible),
+            "expected_values": _over_eligible(value, eligible),
+            "reason": _reasons(ids, index, value, eligible, scores["arm"].to_numpy(str)),
+            "explored": index != probability.argmax(axis=1),
+            "arm": scores["arm"].map(ARMS),
+            "policy_version": scores["policy_version"].astype(str),
+            "run_id": run_id,
+            "published_at": dt.datetime.now(dt.UTC),
+            "index": index,
+            "expected": expected,
+            "over": expected - nothing,
+        }
+    )
+
+
+def _over_eligible(values: Floats, eligible: BoolArray) -> list[str]:
+    """Array literals over each row's eligible actions; a value that is not known is null."""
+    texts = values.astype(str).astype(object)
+    texts[np.isnan(values)] = "NULL"
+    return ["{" + ",".join(row[allowed]) + "}" for row, allowed in zip(texts, eligible, strict=True)]
+
+
+def _reasons(
+    ids: NDArray[Any], index: NDArray[np.int64], value: Floats, eligible: BoolArray, arm: NDArray[np.str_]
+) -> list[str]:
+    """One sentence per decision: what the choice is worth against doing nothing, and the runner-up."""
+    rows = np.arange(len(index))
+    others = np.where(eligible, value, -np.inf)
+    others[np.isnan(others)] = -np.inf
+    others[rows, index] = -np.inf
+    second = others.argmax(axis=1)
+    sentences = []
+    for i, action in enumerate(index):
+        gap = value[i, action] - others[i, second[i]]
+        if arm[i] == HOLDOUT:
+            sentence = "holdout group: nobody here is contacted, so that the effect of contacts can be measured"
+        elif np.isnan(value[i, action]):
+            sentence = "business as usual"
+        elif eligible[i].sum() == 1:
+            sentence = f"{ids[action]} is the only action allowed"
+        elif gap >= 0:
+            sentence = f"{ids[action]} is worth {gap:.2f} more than {ids[second[i]]}, the next best"
+        else:
+            sentence = f"{ids[second[i]]} looks {-gap:.2f} better; {ids[action]} was drawn to keep learning"
+        sentences.append(sentence)
+    return sentences
+
+
+def _to_send(shape: Shape, decisions: pd.DataFrame) -> pd.DataFrame:
+    """The part of the decisions that is a contact."""
+    channels = {a.action_id: a.channel for a in shape.actions}
+    if decisions.empty:
+        return decisions
+    chosen = decisions[decisions["index"] > 0]
+    return pd.DataFrame(
+        {
+            "decision_id": chosen["decision_id"],
+            "programme": chosen["programme"],
+            "list_date": chosen["decided_at"].map(lambda moment: moment.date()),
+            "customer_id": chosen["customer_id"],
+            "action_id": chosen["action_id"],
+            "channel": chosen["action_id"].map(channels),
+            "expected_value": chosen["expected"],
+            "value_over_no_action": chosen["over"],
+            "reason": chosen["reason"],
+            "policy_version": chosen["policy_version"],
+        }
+    )
+
+
+def _write(
+    crm: Connection,
+    programme: Programme,
+    as_of: dt.date,
+    run_id: str,
+    version: int,
+    decisions: pd.DataFrame,
+    to_send: pd.DataFrame,
+) -> None:
+    parameters = {"programme": programme.programme, "as_of": as_of, "version": version, "run_id": run_id}
+    _expire(crm, programme, as_of, f"replaced by the list of {as_of}")
+    crm.execute(
+        sa.text(
+            """
+            insert into publications (programme, list_date, policy_version, run_id, decisions, to_send)
+            values (:programme, :as_of, :version, :run_id, :decisions, :to_send)
+            """
+        ),
+        parameters | {"decisions": len(decisions), "to_send": len(to_send)},
+    )
+    if len(decisions):
+        columns = [c for c in decisions.columns if c not in ("index", "expected", "over")]
+        database.copy_frame(crm, programme.crm.relations.decisions, decisions[columns])
+        database.copy_frame(crm, programme.crm.relations.campaign_list, to_send)
+
+
+def _expire(crm: Connection, programme: Programme, before: dt.date, reason: str) -> int:
+    return int(
+        crm.execute(
+            sa.text(
+                """
+                update publications set expired_at = now(), expired_reason = :reason
+                where programme = :programme and list_date < :before and expired_at is null
+                """
+            ),
+            {"programme": programme.programme, "before": before, "reason": reason},
+        ).rowcount
+    )
+
+
+def expire(crm: Engine, programme: Programme, as_of: dt.date, reason: str) -> int:
+    """Mark lists of earlier nights expired: after a failed, late or stale night nobody may send yesterday's.
+
+    Returns
+    -------
+    int
+        Lists that were still valid.
+    """
+    with crm.begin() as connection:
+        ensure_tables(connection, programme)
+        database.lock(connection, "publish", programme.programme)
+        return _expire(connection, programme, as_of, reason)
+
+
+def preview(crm: Engine, programme: Programme, as_of: dt.date, rows: int = 10) -> list[dict[str, Any]]:
+    """The first rows of a night's campaign list, most valuable first."""
+    with crm.connect() as connection:
+        found = connection.execute(
+            sa.text(
+                f"""
+                select customer_id, action_id, channel, expected_value, value_over_no_action, reason, policy_version
+                from {database.quote_identifier(programme.crm.relations.campaign_list)}
+                where programme = :programme and list_date = :as_of
+                order by value_over_no_action desc nulls last, customer_id
+                limit :rows
+                """
+            ),
+            {"programme": programme.programme, "as_of": as_of, "rows": rows},
+        )
+        return [dict(row._mapping) for row in found]

@@ -1,0 +1,152 @@
+"""MLflow: one experiment and one registered model per programme, and the aliases that say which policy is in use.
+
+Aliases: `version_0` (business as usual), `challenger` (judged last), `champion` (in use), `previous` (for rollback).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nba_tasks import policy_store
+from nba_tasks.policy_store import StoredPolicy
+from nba_tasks.programme import Programme
+from nba_tasks.settings import settings
+
+if TYPE_CHECKING:
+    import mlflow
+
+Alias = Literal["version_0", "challenger", "champion", "previous"]
+
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+
+class RegistryError(RuntimeError):
+    """A policy version that does not exist or cannot be moved to; the message says what to do."""
+
+
+def client() -> mlflow.MlflowClient:
+    """A client of the tracking server."""
+    import mlflow
+
+    mlflow.set_tracking_uri(settings().mlflow_tracking_uri)
+    return mlflow.MlflowClient()
+
+
+@contextmanager
+def run(programme: Programme, name: str, tags: dict[str, str], run_id: str | None = None) -> Iterator[str]:
+    """A tracking run of the programme's experiment, new or (by id) gone on with; yields its id."""
+    import mlflow
+
+    client()
+    mlflow.set_experiment(f"nba/{programme.programme}")
+    with mlflow.start_run(run_id=run_id, run_name=name if run_id is None else None, tags=tags) as active:
+        yield active.info.run_id
+
+
+def fetch(run_id: str, path: str, into: Path) -> Path:
+    """Download a folder of a run's artefacts."""
+    import mlflow
+
+    client()
+    return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=str(into)))
+
+
+def register(programme: Programme, stored: StoredPolicy, tags: dict[str, str]) -> int:
+    """Log a policy to the active run and register it as the model's next version."""
+    import mlflow
+
+    with tempfile.TemporaryDirectory() as folder:
+        policy_store.save(stored, Path(folder) / "policy")
+        mlflow.pyfunc.log_model(
+            name="policy",
+            python_model=str(Path(__file__).with_name("served_model.py")),
+            artifacts={"policy": str(Path(folder) / "policy")},
+            pip_requirements=["nba-tasks"],
+        )
+        active = mlflow.active_run()
+        assert active is not None
+        version = mlflow.register_model(
+            f"runs:/{active.info.run_id}/policy", programme.programme, tags=tags, await_registration_for=0
+        )
+    return int(version.version)
+
+
+def version_of(programme: Programme, alias: Alias) -> int | None:
+    """The version that an alias names, None where there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return int(client().get_model_version_by_alias(programme.programme, alias).version)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def name(programme: Programme, alias: Alias, version: int) -> None:
+    """Let an alias name a version."""
+    client().set_registered_model_alias(programme.programme, alias, str(version))
+
+
+def load(programme: Programme, version: int) -> StoredPolicy:
+    """The policy of a version."""
+    import mlflow
+
+    client()
+    with tempfile.TemporaryDirectory() as folder:
+        model = mlflow.artifacts.download_artifacts(
+            artifact_uri=f"models:/{programme.programme}/{version}", dst_path=folder
+        )
+        found = sorted(Path(model).rglob("policy.json"), key=lambda path: len(path.parts))
+        if not found:
+            raise RegistryError(f"version {version} of {programme.programme} holds no policy")
+        return policy_store.load(found[0].parent)
+
+
+def incumbent(programme: Programme) -> int | None:
+    """The version to beat: the champion, or version 0 before the first promotion."""
+    return version_of(programme, "champion") or version_of(programme, "version_0")
+
+
+def promote(programme: Programme, version: int) -> None:
+    """Make a version the champion and remember the one before. Only the promotion review calls this."""
+    current = version_of(programme, "champion")
+    if current == version:
+        return
+    if current is not None:
+        name(programme, "previous", current)
+    name(programme, "champion", version)
+
+
+def rollback(programme: Programme) -> tuple[int, int]:
+    """Put the previous champion back.
+
+    Returns
+    -------
+    tuple of int
+        The version taken out of use and the one that is champion again.
+
+    Raises
+    ------
+    RegistryError
+        There is no champion, or nothing before it.
+    """
+    current, before = version_of(programme, "champion"), version_of(programme, "previous")
+    if current is None or before is None or before == current:
+        raise RegistryError(f"{programme.programme} has no earlier champion to go back to")
+    name(programme, "champion", before)
+    client().delete_registered_model_alias(programme.programme, "previous")
+    return current, before
+
+
+def log_parameters(values: dict[str, Any]) -> None:
+    """Parameters of the active run."""
+    import mlflow
+
+    mlflow.log_params(values)

@@ -1,0 +1,79 @@
+"""Review: the only place where `champion` moves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy.engine import Engine
+
+from nba_tasks import database, ledger, registry
+from nba_tasks.programme import Programme
+
+AUTO = "auto_promote"
+"""Who decided, where the programme's YAML file did."""
+
+
+class ReviewError(RuntimeError):
+    """An approval that is refused; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What became of a gate."""
+
+    gate_id: int
+    approved: bool
+    decided_by: str
+    candidate_version: int
+    champion_version: int | None
+
+
+def answers_itself(programme: Programme, gate: dict[str, object]) -> bool:
+    """Whether the YAML's `auto_promote` may approve: a PROMOTE that rests on logged propensities alone."""
+    return programme.review.auto_promote and gate["verdict"] == "PROMOTE" and gate["propensities"] == "logged"
+
+
+def decide(
+    warehouse: Engine, programme: Programme, gate_id: int, *, approve: bool, decided_by: str, comment: str | None = None
+) -> Decision:
+    """Approve or reject a gate's candidate, once; approving makes it the champion.
+
+    Raises
+    ------
+    ReviewError
+        An approval of a DEFER or REJECT, of a candidate that a newer gate has overtaken, or whose incumbent has changed
+        since it was judged; or a gate that was decided the other way before.
+    """
+    with warehouse.begin() as connection:
+        database.lock(connection, "review", programme.programme)
+        gate = ledger.gate(connection, programme, gate_id, for_update=True)
+        candidate = int(gate["candidate_version"])
+        decision = "approved" if approve else "rejected"
+        if gate["decision"] not in (None, decision):
+            raise ReviewError(
+                f"gate {gate_id} was {gate['decision']} by {gate['decided_by']} on {gate['decided_at']:%F}"
+            )
+        if gate["decision"] is None:
+            if approve:
+                _require_approvable(programme, gate, newest=ledger.newest(connection, programme))
+                if decided_by == AUTO and not answers_itself(programme, gate):
+                    raise ReviewError(f"gate {gate_id} needs a person: propensities were {gate['propensities']}")
+                registry.promote(programme, candidate)
+            ledger.decide(connection, gate_id, decision, decided_by, comment)
+    return Decision(
+        gate_id, approve, gate["decided_by"] or decided_by, candidate, registry.version_of(programme, "champion")
+    )
+
+
+def _require_approvable(programme: Programme, gate: dict[str, object], newest: int | None) -> None:
+    if gate["verdict"] != "PROMOTE":
+        raise ReviewError(f"gate {gate['gate_id']} ended in {gate['verdict']}: only a PROMOTE can be approved")
+    if newest != gate["gate_id"]:
+        raise ReviewError(f"gate {gate['gate_id']} was overtaken by gate {newest}: decide on that one")
+    incumbent = registry.incumbent(programme)
+    # A retry after a crash between the two stores finds the candidate already champion; that is no change of incumbent.
+    if incumbent not in (gate["incumbent_version"], gate["candidate_version"]):
+        raise ReviewError(
+            f"gate {gate['gate_id']} compared with version {gate['incumbent_version']}, but version {incumbent} is in "
+            "use now: train again, so that the candidate faces today's incumbent"
+        )

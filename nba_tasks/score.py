@@ -1,0 +1,133 @@
+"""Score: tonight's due customers, shard by shard, from state to the exact probability of every action."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Engine
+
+from nba_tasks import database, registry
+from nba_tasks.batches import read_batch
+from nba_tasks.dataset import BoolArray, FloatArray
+from nba_tasks.policy import Floats, apply_rules
+from nba_tasks.policy_store import StoredPolicy
+from nba_tasks.programme import Programme
+from nba_tasks.shape import Shape
+from nba_tasks.transitions import epoch_parameters, shape_of
+
+HOLDOUT, BUSINESS_AS_USUAL, SERVED = "h", "b", "s"
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The policies of a night.
+
+    Attributes
+    ----------
+    version : int
+        What is served, as a version of the registered model.
+    served, version_0 : StoredPolicy
+        The policy, and business as usual for the arm that keeps to it.
+    """
+
+    version: int
+    served: StoredPolicy
+    version_0: StoredPolicy
+
+    def probabilities(self, state: FloatArray, eligible: BoolArray, arm: NDArray[np.str_]) -> Floats:
+        """What each customer's arm gets: no action, business as usual, or the served policy; shape (n, n_actions)."""
+        found = np.zeros(eligible.shape)
+        holdout, usual = arm == HOLDOUT, arm == BUSINESS_AS_USUAL
+        found[holdout, 0] = 1.0
+        for policy, rows in ((self.version_0, usual), (self.served, ~holdout & ~usual)):
+            if rows.any():
+                found[rows] = policy.probabilities(state[rows], eligible[rows])
+        return found
+
+
+def version_to_serve(programme: Programme) -> int | None:
+    """The champion; without one, version 0 where the programme asks for it, else None."""
+    champion = registry.version_of(programme, "champion")
+    if champion is None and programme.publish.serve_version_0:
+        return registry.version_of(programme, "version_0")
+    return champion
+
+
+def serving(programme: Programme, version: int) -> Serving:
+    """The policies of a night on which a version is served.
+
+    Raises
+    ------
+    RegistryError
+        The programme has no version 0: it was never trained.
+    """
+    version_0 = registry.version_of(programme, "version_0")
+    if version_0 is None:
+        raise registry.RegistryError(f"{programme.programme} has no version 0: run its policy training DAG first")
+    served = registry.load(programme, version)
+    return Serving(version, served, served if version == version_0 else registry.load(programme, version_0))
+
+
+def unpack(masks: NDArray[np.integer], n_actions: int) -> BoolArray:
+    """Eligible masks as a bool array of shape (n, n_actions)."""
+    return np.asarray((masks.astype(np.int64)[:, None] & (np.int64(1) << np.arange(n_actions))) != 0)
+
+
+def score_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: int, serve: Serving) -> int:
+    """Score the due customers of one shard into `nba.scores`, in one transaction that replaces an earlier try.
+
+    Returns
+    -------
+    int
+        Customers scored.
+    """
+    with warehouse.begin() as connection:
+        database.lock(connection, "score", programme.programme, str(as_of), str(shard))
+        batch = read_batch(connection, programme, as_of)
+        shape = shape_of(connection, programme, batch)
+        serve.served.require_features(programme.feature_names)
+        connection.exec_driver_sql("set local work_mem = '256MB'")
+        connection.exec_driver_sql("set local jit = off")
+        connection.execute(
+            sa.text("delete from nba.scores where programme_id = :programme_id and as_of = :as_of and shard = :shard"),
+            {"programme_id": batch.programme_id, "as_of": as_of, "shard": shard},
+        )
+        parameters = epoch_parameters(connection, programme, batch, shard)
+        query = database.statement("transitions/tonight", **shape.names(tonight=True))
+        due = database.frame(connection, query, parameters)
+        if due.empty:
+            return 0
+        scores = _scores(due, shape, serve).assign(programme_id=batch.programme_id, as_of=as_of, shard=shard)
+        return database.copy_frame(connection, "nba.scores", scores)
+
+
+def _scores(due: pd.DataFrame, shape: Shape, serve: Serving) -> pd.DataFrame:
+    """The rows of `nba.scores` for customers who are due."""
+    state = due[[f.column for f in shape.features]].to_numpy(np.float32)
+    eligible = unpack(due["eligible"].to_numpy(), len(shape.actions))
+    # Whoever may not even be left alone (no_action switched off) and nothing else either, is left alone.
+    eligible[~eligible.any(axis=1), 0] = True
+    probability = apply_rules(serve.probabilities(state, eligible, due["arm"].to_numpy(str)), eligible)
+    return pd.DataFrame(
+        {
+            "customer_key": due["customer_key"],
+            "epoch": due["epoch"],
+            "policy_version": serve.version,
+            "eligible": (eligible * (1 << np.arange(eligible.shape[1]))).sum(axis=1),
+            "state": _array_literals(state),
+            "expected_value": _array_literals(serve.served.values(state, len(shape.actions))),
+            "probability": _array_literals(probability),
+        }
+    )
+
+
+def _array_literals(values: FloatArray) -> list[str]:
+    """Rows of an array as Postgres array literals; every number reads back as the same number."""
+    distinct, where = np.unique(values, return_inverse=True)
+    texts = distinct.astype(str).astype(object)
+    return ["{" + ",".join(row) + "}" for row in texts[where.reshape(values.shape)]]

@@ -1,0 +1,1 @@
+"""The whole stack on one machine, without root or containers: Postgres, Airflow, MLflow, and the demo on them."""

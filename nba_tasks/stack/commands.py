@@ -1,0 +1,146 @@
+"""The commands that start and stop the stack: `demo`, `up`, `down`, `forget`, `sql`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from sqlalchemy.engine import make_url
+
+from nba_tasks.programme import ProgrammeError, read_programme
+from nba_tasks.settings import SettingsError, settings
+from nba_tasks.stack.errors import StackError
+from nba_tasks.stack.postgres import binaries
+from nba_tasks.stack.services import LOCK, Stack, interrupt_owner, only_one
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+console = Console(highlight=False)
+
+
+@contextmanager
+def running_stack() -> Iterator[Stack]:
+    """A stack to start, stopped whatever happens: an error, Ctrl-C, SIGTERM, a closed terminal."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    stack = Stack(settings(), report=lambda line: console.print(f"  {line}"))
+    with only_one(stack.home):
+        if leftovers := stack.stop():
+            console.print(f"stopped what an earlier run left behind: {', '.join(leftovers)}")
+        try:
+            yield stack
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
+            stopped = stack.stop()
+            with suppress(OSError):  # the terminal may be gone
+                console.print(f"stopped {', '.join(stopped) or 'nothing'}")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn the errors that a person can mend into a message and status 1; Ctrl-C is a normal end."""
+    try:
+        yield
+    except (StackError, SettingsError, ProgrammeError) as error:
+        console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option(help="stop when the list is there")] = False,
+    programme: str = "sales_channels",
+    customers: Annotated[int, typer.Option(min=1000)] = 20_000,
+    seed: int = 1,
+) -> None:
+    """Simulated customers, the whole loop through Airflow, tonight's list; stays up until Ctrl-C."""
+    from nba_tasks.stack.demo import SimulatedCrm, run_demo
+
+    with explained(), running_stack() as stack:
+        configuration = read_programme(stack.settings.programmes / f"{programme}.yaml")
+        run_demo(stack, console, configuration, SimulatedCrm(configuration, customers, seed))
+        if not once:
+            stay(stack)
+
+
+@app.command()
+def hillstrom(data: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
+    """The same loop on the customers of a published, randomised e-mail test."""
+    from nba_tasks.stack.demo import HillstromCrm, run_demo
+
+    with explained(), running_stack() as stack:
+        configuration = read_programme(stack.settings.programmes / "hillstrom.yaml")
+        run_demo(stack, console, configuration, HillstromCrm(data))
+
+
+@app.command()
+def up() -> None:
+    """Start the stack without a demo; stays up until Ctrl-C."""
+    from nba_tasks.stack.demo import show_addresses
+
+    with explained(), running_stack() as stack:
+        stack.start_programs(stack.start_database())
+        show_addresses(console, stack)
+        stay(stack)
+
+
+@app.command()
+def down() -> None:
+    """Stop whatever was left running."""
+    with explained():
+        stack = Stack(settings())
+        interrupt_owner(stack.home)
+        stopped = stack.stop() if stack.home.exists() else []
+        console.print(f"stopped {', '.join(stopped)}" if stopped else "nothing was running")
+
+
+@app.command()
+def forget() -> None:
+    """Stop, and remove the state folder with every database, log and artefact."""
+    with explained():
+        stack = Stack(settings())
+        if not stack.home.exists():
+            return
+        if not (stack.home / LOCK).exists():
+            raise StackError(f"{stack.home} is not a state folder of ours; remove it by hand if it is meant")
+        interrupt_owner(stack.home)
+        with only_one(stack.home):
+            stack.stop()
+            if stack.embedded:
+                shutil.rmtree(stack.embedded.socket_folder, ignore_errors=True)
+            shutil.rmtree(stack.home)
+
+
+@app.command()
+def sql(database: Annotated[str, typer.Argument(help="crm, warehouse or hillstrom")] = "warehouse") -> None:
+    """Open a SQL prompt on one of the databases."""
+    with explained():
+        url = make_url(settings().url(f"NBA_{database.upper()}_URL"))
+        program = shutil.which("psql") or str(binaries() / "psql")
+        # The password travels in the environment: a command line is visible to every user of the machine.
+        environment = os.environ | ({"PGPASSWORD": str(url.password)} if url.password else {})
+        plain = url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+        os.execve(program, [program, plain], environment)
+
+
+def stay(stack: Stack) -> NoReturn:
+    """Watch over the programs until Ctrl-C."""
+    console.print("Ctrl-C stops everything")
+    while True:
+        stack.check()
+        time.sleep(1)

@@ -1,0 +1,207 @@
+"""The steps of the flow as the DAGs' tasks and the command line run them: connect, do the one thing, say what came out.
+
+Every step takes a programme and a date and leaves its result in a database; none hands data to the next.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from typing import Any
+
+from sqlalchemy.engine import Engine
+
+from nba_tasks import contract, database, history, ledger, review, transitions
+from nba_tasks import pull as pulling
+from nba_tasks import validate as validation
+from nba_tasks.batches import read_batch
+from nba_tasks.database import warehouse
+from nba_tasks.programme import Programme
+from nba_tasks.settings import settings
+
+log = logging.getLogger("nba_tasks")
+
+
+def crm(programme: Programme) -> Engine:
+    """The programme's source database."""
+    return database.engine(settings().url(programme.crm.url_variable))
+
+
+# Contact history ---------------------------------------------------------------------------------------------------
+
+
+def pull(programme: Programme, as_of: dt.date) -> int:
+    """Pin the date's batch and copy what is new or changed into staging; returns the batch's id."""
+    batch_id = pulling.start(warehouse(), programme, as_of)
+    pulled = pulling.pull(crm(programme), warehouse(), programme, batch_id)
+    if pulled.rows:
+        log.info("batch %s pulled: %s", batch_id, ", ".join(f"{rows} {name}" for name, rows in pulled.rows.items()))
+    else:
+        log.info("batch %s of %s is already part of the history; nothing to pull", batch_id, as_of)
+    return batch_id
+
+
+def validate(programme: Programme, as_of: dt.date, run_id: str) -> None:
+    """Check the date's batch; bad rows go to quarantine.
+
+    Raises
+    ------
+    ValidationError
+        Something critical failed; the message lists it.
+    """
+    batch_id = pulling.start(warehouse(), programme, as_of)
+    folder = settings().home / "validation" / programme.programme / as_of.isoformat()
+    validation.validate(warehouse(), programme, batch_id, run_id, folder)
+
+
+def merge(programme: Programme, as_of: dt.date) -> None:
+    """Make the date's validated batch part of the history."""
+    batch_id = pulling.start(warehouse(), programme, as_of)
+    history.merge(warehouse(), programme, batch_id)
+    log.info("batch %s is part of the history", batch_id)
+
+
+# Policy training ---------------------------------------------------------------------------------------------------
+
+
+def plan_training(programme: Programme, as_of: dt.date, days_between: int | None = None) -> list[int]:
+    """Prepare the transitions table; returns the shards to build, none where the last gate is too recent.
+
+    Parameters
+    ----------
+    days_between : int, optional
+        Train only if the last gate is at least this many days older than `as_of`; None: in any case.
+    """
+    last = ledger.last_gate(warehouse(), programme.programme)
+    if days_between is not None and last and (as_of - last["as_of"]).days < days_between:
+        log.info(
+            "the last gate is of %s, less than %s days ago: no training today (trigger the DAG by hand to train anyway)",
+            last["as_of"],
+            days_between,
+        )
+        return []
+    return transitions.prepare(warehouse(), programme, as_of)
+
+
+def build_transitions(programme: Programme, as_of: dt.date, shard: int) -> None:
+    """Build one shard of the transitions."""
+    built = transitions.build_shard(warehouse(), programme, as_of, shard)
+    log.info("shard %s: %s rows in %.1f s (%.0f rows/s)", shard, built.rows, built.seconds, built.rows / built.seconds)
+
+
+# Promotion review --------------------------------------------------------------------------------------------------
+
+
+def review_report(programme: Programme, gate_id: int | None) -> dict[str, Any]:
+    """What the review DAG shows and where it goes on: `ask`, `approve_automatically` or `close`."""
+    from nba_tasks.report import review_body, review_subject
+
+    if gate_id is None:
+        last = ledger.last_gate(warehouse(), programme.programme)
+        if last is None:
+            raise LookupError(f"{programme.programme} has held no gate yet: run its policy training DAG first")
+        gate_id = int(last["gate_id"])
+    with warehouse().connect() as connection:
+        gate = ledger.gate(connection, programme, gate_id)
+    if gate["verdict"] != "PROMOTE" or gate["decision"] is not None:
+        route = "close"
+    elif review.answers_itself(programme, gate):
+        route = "approve_automatically"
+    else:
+        route = "ask"
+    return {"gate_id": gate_id, "route": route, "subject": review_subject(gate), "body": review_body(gate)}
+
+
+def approve_automatically(programme: Programme, gate_id: int) -> None:
+    """Let the programme's `auto_promote` approve."""
+    made = review.decide(warehouse(), programme, gate_id, approve=True, decided_by=review.AUTO)
+    log.info("gate %s: version %s is the champion", gate_id, made.champion_version)
+
+
+def close_review(programme: Programme, gate_id: int) -> None:
+    """Say that there is nothing to approve; the incumbent stays."""
+    with warehouse().connect() as connection:
+        gate = ledger.gate(connection, programme, gate_id)
+    if gate["decision"] is not None:
+        log.info("gate %s was %s by %s before", gate_id, gate["decision"], gate["decided_by"])
+    else:
+        log.info(
+            "gate %s ended in %s: nothing to approve, version %s stays",
+            gate_id,
+            gate["verdict"],
+            gate["incumbent_version"],
+        )
+
+
+def answer_review(programme: Programme, gate_id: int, answer: dict[str, Any] | None) -> None:
+    """Carry out what a person (or the timeout, which rejects) answered."""
+    if answer is None:
+        return
+    user = (answer.get("responded_by_user") or {}).get("name") or "timeout"
+    made = review.decide(
+        warehouse(),
+        programme,
+        gate_id,
+        approve=answer["chosen_options"] == ["Approve"],
+        decided_by=user,
+        comment=(answer.get("params_input") or {}).get("comment") or None,
+    )
+    log.info("gate %s %s by %s", gate_id, "approved" if made.approved else "rejected", made.decided_by)
+
+
+# Nightly actions ---------------------------------------------------------------------------------------------------
+
+
+def plan_night(programme: Programme, as_of: dt.date) -> int | None:
+    """The policy version to serve tonight; None, after saying so, where there is none."""
+    from nba_tasks import score
+
+    with warehouse().connect() as connection:
+        read_batch(connection, programme, as_of)
+    version = score.version_to_serve(programme)
+    if version is None:
+        log.warning(
+            "%s has no champion yet: nothing is written. Approve a candidate in the promotion review, or set "
+            "publish.serve_version_0 to list business as usual meanwhile",
+            programme.programme,
+        )
+    return version
+
+
+def score(programme: Programme, as_of: dt.date, version: int, shard: int) -> int:
+    """Score the due customers of one shard; returns how many."""
+    from nba_tasks import score as scoring
+
+    rows = scoring.score_shard(warehouse(), programme, as_of, shard, scoring.serving(programme, version))
+    log.info("shard %s: %s customers are due on %s", shard, rows, as_of)
+    return rows
+
+
+def publish(programme: Programme, as_of: dt.date, version: int, run_id: str, *, dry_run: bool = False) -> None:
+    """Draw and publish the night's list."""
+    from nba_tasks import publish as publishing
+    from nba_tasks import score as scoring
+
+    serve = scoring.serving(programme, version)
+    done = publishing.publish(crm(programme), warehouse(), programme, as_of, serve, run_id, dry_run=dry_run)
+    log.info(
+        "%s: %s decisions, %s to send, policy version %s, %s",
+        as_of,
+        done.decisions,
+        done.to_send,
+        done.policy_version,
+        "published" if done.written else "not written (a dry run, or published before)",
+    )
+
+
+def expire(programme: Programme, as_of: dt.date) -> None:
+    """Mark earlier lists expired after a night that failed."""
+    from nba_tasks import publish as publishing
+
+    expired = publishing.expire(crm(programme), programme, as_of, f"the night of {as_of} failed")
+    log.error("the night of %s failed: nothing was published, %s earlier list(s) are marked expired", as_of, expired)
+
+
+def check(programme: Programme) -> list[contract.Finding]:
+    """Compare the source database with the contract."""
+    return contract.check(crm(programme), programme)

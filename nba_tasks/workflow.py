@@ -1,0 +1,67 @@
+"""What the DAG files share: the programmes, the assets between DAGs, and the date that a run decides for."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from airflow.sdk import Asset, Param
+
+from nba_tasks.programme import Programme, read_programmes
+from nba_tasks.settings import settings
+
+DEFAULT_ARGUMENTS = {"owner": "next best action", "retries": 1, "retry_delay": dt.timedelta(seconds=30)}
+
+
+def programmes() -> dict[str, Programme]:
+    """Every programme of this installation, by name."""
+    return read_programmes(settings().programmes)
+
+
+def programme(name: str) -> Programme:
+    """One programme, read when a task runs."""
+    return programmes()[name]
+
+
+def history_asset(name: str) -> Asset:
+    """Contact history, pulled and validated; its events carry `as_of`."""
+    return Asset(name=f"{name}/history", uri=f"nba://{name}/history", group="next-best-action")
+
+
+def gate_asset(name: str) -> Asset:
+    """A gate was held; its events carry `gate_id`."""
+    return Asset(name=f"{name}/gate", uri=f"nba://{name}/gate", group="next-best-action")
+
+
+def as_of_param() -> Param:
+    """The form's field for the date."""
+    return Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        title="Decide for (as_of)",
+        description_md=(
+            "The date whose decisions are meant; only what was known before its midnight is used. "
+            "Empty: the date of the history that started this run, else today in the programme's time zone."
+        ),
+    )
+
+
+def as_of(context: Mapping[str, Any], selected: Programme) -> dt.date:
+    """The date that a run decides for: its form's, else its asset event's, else today in the business time zone."""
+    if given := context["params"].get("as_of"):
+        return dt.date.fromisoformat(given)
+    if (found := from_event(context, "as_of")) is not None:
+        return dt.date.fromisoformat(str(found))
+    return dt.datetime.now(selected.grid.zone).date()
+
+
+def from_event(context: Mapping[str, Any], key: str) -> Any:
+    """What the newest asset event that started a run says of `key`; None where no event did."""
+    newest = None
+    for events in (context.get("triggering_asset_events") or {}).values():
+        for event in events:
+            if newest is None or event.timestamp >= newest.timestamp:
+                newest = event
+    return newest.extra.get(key) if newest is not None else None

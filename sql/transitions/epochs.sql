@@ -1,0 +1,217 @@
+-- One row per customer and epoch, with the state strictly before the epoch's start and what was earned until the next.
+-- Parameters: programme_id, batch_id, as_of, settled_on (as_of minus the settlement lag), log_start, shard, shards.
+-- `tonight` keeps only the epochs that start on as_of: the customers whom tonight's list is about.
+--
+-- Everything is a date in the business time zone: an epoch starts at local midnight, so an event lies strictly before
+-- it exactly if the event's local date does. Windows run over whole epochs, from `w` epochs back to the one before.
+with member as materialized (
+    -- One row per customer of the shard: the part of the customer that no epoch changes.
+    select
+        c.customer_key,
+        c.offset_days,
+        c.split,
+        v.attributes,
+        (v.created_at at time zone '{{ zone }}')::date as created_on,
+        (v.closed_at at time zone '{{ zone }}')::date as closed_on
+    from history.customers as c
+    join history.customer_versions as v using (customer_key)
+    where c.programme_id = :programme_id
+      and c.bucket % :shards = :shard
+      and v.batch_id <= :batch_id and (v.superseded_by is null or v.superseded_by > :batch_id)
+{% if tonight %}
+      and (:as_of - date '{{ anchor }}' - c.offset_days) % {{ interval }} = 0
+{% endif %}
+),
+contact as (
+    -- One row per contact before as_of.
+    select
+        m.customer_key,
+        day,
+        nba.epoch_of(day, date '{{ anchor }}', m.offset_days, {{ interval }}) as epoch,
+        c.contacted_at,
+        c.contact_id,
+        c.action
+    from member as m
+    join history.contacts as c using (customer_key)
+    cross join lateral (select (c.contacted_at at time zone '{{ zone }}')::date as day) as local
+    where c.batch_id <= :batch_id and (c.superseded_by is null or c.superseded_by > :batch_id)
+      and day < :as_of
+),
+event as (
+    -- One row per event before as_of.
+    select
+        m.customer_key,
+        day,
+        nba.epoch_of(day, date '{{ anchor }}', m.offset_days, {{ interval }}) as epoch,
+        e.event_type,
+        e.value
+    from member as m
+    join history.events as e using (customer_key)
+    cross join lateral (select (e.occurred_at at time zone '{{ zone }}')::date as day) as local
+    where e.batch_id <= :batch_id and (e.superseded_by is null or e.superseded_by > :batch_id)
+      and day < :as_of
+),
+ending as (
+    -- One row per customer: the first epoch on the grid, and the epoch in which the relationship ended, if it did.
+    select
+        m.customer_key,
+        greatest(
+            0,
+            nba.epoch_of(m.created_on, date '{{ anchor }}', m.offset_days, {{ interval }}) + 1,
+            nba.epoch_of(:log_start - 1, date '{{ anchor }}', m.offset_days, {{ interval }}) + 1
+        ) as first_epoch,
+        least(
+            case when m.closed_on < :as_of then nba.epoch_of(m.closed_on, date '{{ anchor }}', m.offset_days, {{ interval }}) end,
+            min(e.epoch)
+        ) as end_epoch,
+        -- The epoch that is running on the settlement day is the first one that is not settled.
+        nba.epoch_of({{ ":as_of" if tonight else ":settled_on" }}, date '{{ anchor }}', m.offset_days, {{ interval }}) as open_epoch
+    from member as m
+    left join event as e
+        on e.customer_key = m.customer_key
+        and e.event_type = any (array[{{ ending_events | map("literal") | join(", ") }}]::text[])
+    group by m.customer_key, m.created_on, m.closed_on, m.offset_days
+),
+activity as (
+    -- One row per contact, event or epoch of the grid.
+    select customer_key, epoch, day, action, null as event_type, null::double precision as value, false as on_grid
+    from contact
+    union all
+    select customer_key, epoch, day, null, event_type, value, false
+    from event
+    union all
+    select customer_key, epoch, null, null, null, null, true
+    from ending
+    cross join lateral generate_series(
+        {{ "open_epoch" if tonight else "first_epoch" }}, least(open_epoch, end_epoch)
+    ) as epoch
+    where open_epoch >= first_epoch
+),
+timeline as (
+    -- One row per customer and epoch in which something happened or that lies on the grid.
+    select
+        customer_key,
+        epoch,
+        bool_or(on_grid) as on_grid,
+        count(action) as contacts,
+        coalesce(sum(case action {% for a in actions %}when {{ a.index }} then {{ a.cost }} {% endfor %}else 0 end), 0) as cost
+{%- for outcome in outcomes %},
+        {% if outcome.measure == "count" %}count(*){% else %}coalesce(sum(value){% endif %} filter (where event_type = {{ outcome.event | literal }})
+        {%- if outcome.measure == "value" %}, 0){% endif %} as {{ outcome.column | identifier }}
+{%- endfor %}
+{%- for series in series_list %},
+        {{ series.aggregate }} filter (where {{ series.condition }}) as {{ series.column | identifier }}
+{%- endfor %}
+
+    from activity
+    group by customer_key, epoch
+),
+first_contact as (
+    -- One row per customer and epoch with a contact: the first one is the epoch's action where no decision was logged.
+    select distinct on (customer_key, epoch) customer_key, epoch, action
+    from contact
+    order by customer_key, epoch, contacted_at, contact_id
+),
+decision as (
+    -- One row per customer and epoch with a logged decision: the first.
+    select distinct on (m.customer_key, epoch) m.customer_key, epoch, d.action, d.eligible, d.propensity
+    from member as m
+    join history.decisions as d using (customer_key)
+    cross join lateral (select (d.decided_at at time zone '{{ zone }}')::date as day) as local
+    cross join lateral (select nba.epoch_of(day, date '{{ anchor }}', m.offset_days, {{ interval }}) as epoch) as grid
+    where d.batch_id <= :batch_id and (d.superseded_by is null or d.superseded_by > :batch_id)
+      and day < :as_of
+    order by m.customer_key, epoch, d.decided_at, d.decision_id
+),
+attribute as materialized (
+    -- One row per customer, mutable column and stretch of dates on which a value was the last one known.
+    -- A column with a change history is read from that alone: its snapshots would say what was known too late.
+    select customer_key, attribute, value, known_from, lead(known_from) over later as known_to
+    from (
+        select m.customer_key, h.attribute, h.value, (h.changed_at at time zone '{{ zone }}')::date + 1 as known_from, h.changed_at
+        from member as m
+        join history.customer_changes as h using (customer_key)
+        where h.batch_id <= :batch_id and (h.superseded_by is null or h.superseded_by > :batch_id)
+          and h.attribute = any (array[{{ changing | map("literal") | join(", ") }}]::text[])
+        union all
+        select m.customer_key, a.name, v.attributes ->> a.name, v.known_from, v.known_from::timestamptz
+        from member as m
+        join history.customer_versions as v using (customer_key)
+        cross join unnest(array[{{ snapshotted | map("literal") | join(", ") }}]::text[]) as a (name)
+        where v.batch_id <= :batch_id
+    ) as known
+    window later as (partition by customer_key, attribute order by changed_at)
+),
+state as (
+    -- One row per customer and epoch of the grid: what was known before it started.
+    select
+        t.customer_key,
+        t.epoch,
+        t.on_grid,
+        nba.epoch_date(date '{{ anchor }}', m.offset_days, t.epoch, {{ interval }}) as starts_on,
+        t.contacts,
+        t.cost
+{%- for outcome in outcomes %},
+        t.{{ outcome.column | identifier }}
+{%- endfor %}
+{%- for window in windows %},
+        {{ window.expression }} as {{ window.column | identifier }}
+{%- endfor %}
+
+    from timeline as t
+    join member as m using (customer_key)
+),
+featured as (
+    -- The same row with the state's columns typed, and the conditions that eligibility rests on.
+    select
+        s.*,
+        m.split,
+        f.*
+    from state as s
+    join member as m using (customer_key)
+    join ending as n using (customer_key)
+{% for column in changing + snapshotted %}
+    left join attribute as {{ ("as_of_" ~ column) | identifier }}
+        on {{ ("as_of_" ~ column) | identifier }}.customer_key = s.customer_key
+        and {{ ("as_of_" ~ column) | identifier }}.attribute = {{ column | literal }}
+        and {{ ("as_of_" ~ column) | identifier }}.known_from <= s.starts_on
+        and ({{ ("as_of_" ~ column) | identifier }}.known_to is null or {{ ("as_of_" ~ column) | identifier }}.known_to > s.starts_on)
+{% endfor %}
+    cross join lateral (
+        select
+            s.epoch = n.end_epoch as ends_here,
+            s.epoch = n.open_epoch as is_open
+{%- for feature in features %},
+            {{ feature.expression }} as {{ feature.column | identifier }}
+{%- endfor %}
+{%- for consent in consents %},
+            {{ consent.expression }} as {{ consent.column | identifier }}
+{%- endfor %}
+
+    ) as f
+    where s.on_grid
+)
+select
+    r.customer_key,
+    coalesce(d.eligible, ({{ logged_mask }}) | (1 << coalesce(c.action, 0))) as eligible_logged,
+    {{ target_mask }} as eligible_target,
+    case when not r.is_open then d.propensity end as propensity,
+    case when not r.is_open then {{ reward }} end as reward,
+    case when not r.is_open then r.cost end as cost,
+    r.epoch,
+    case when not r.is_open then coalesce(d.action, c.action, 0) end as action,
+    case when not r.is_open then r.contacts end as contacts,
+    coalesce(r.ends_here, false) and not r.is_open as done,
+    not r.is_open and not coalesce(r.ends_here, false)
+        and r.epoch + 1 = (select n.open_epoch from ending as n where n.customer_key = r.customer_key) as truncated,
+    r.split
+{%- for outcome in outcomes %},
+    case when not r.is_open then r.{{ outcome.column | identifier }} end as {{ outcome.column | identifier }}
+{%- endfor %}
+{%- for feature in features %},
+    r.{{ feature.column | identifier }}
+{%- endfor %}
+
+from featured as r
+left join decision as d using (customer_key, epoch)
+left join first_contact as c using (customer_key, epoch)

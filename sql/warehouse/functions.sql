@@ -1,0 +1,39 @@
+-- Functions shared by every statement; replaced as a whole at each migration.
+
+-- First 8 bytes of SHA-256('programme|purpose|salt|customer_id') without the top bit. Python's twin: nba_tasks/hashing.py.
+create or replace function nba.hash63(programme text, purpose text, salt text, customer_id text) returns bigint
+language sql immutable strict parallel safe as $$
+    select ('x' || encode(substring(sha256(convert_to(
+        programme || '|' || purpose || '|' || salt || '|' || customer_id, 'UTF8')) from 1 for 8), 'hex')
+    )::bit(64)::bigint & 9223372036854775807
+$$;
+
+-- The same number as a share in [0, 1).
+create or replace function nba.uniform(programme text, purpose text, salt text, customer_id text) returns double precision
+language sql immutable strict parallel safe as $$
+    select nba.hash63(programme, purpose, salt, customer_id) / 9223372036854775808.0::double precision
+$$;
+
+-- The local date on which epoch k of a customer's grid starts (at midnight).
+create or replace function nba.epoch_date(anchor date, offset_days integer, epoch integer, interval_days integer)
+returns date language sql immutable strict parallel safe as $$
+    select anchor + offset_days + epoch * interval_days
+$$;
+
+-- The epoch that holds a local date; negative before the anchor.
+create or replace function nba.epoch_of(day date, anchor date, offset_days integer, interval_days integer)
+returns integer language sql immutable strict parallel safe as $$
+    -- Integer division rounds towards zero; take the remainder off first, so that it rounds down.
+    select ((day - anchor - offset_days)
+        - (((day - anchor - offset_days) % interval_days) + interval_days) % interval_days) / interval_days
+$$;
+
+-- A column's text as a number: booleans are 0 and 1, what is no number is null.
+create or replace function nba.number(value text) returns real
+language sql immutable strict parallel safe as $$
+    select case
+        when value in ('true', 't') then 1
+        when value in ('false', 'f') then 0
+        when value ~ '^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,2})?$' then value::real
+    end
+$$;
