@@ -213,7 +213,7 @@ def inspect(connection: Connection, programme: Programme) -> Source:
     if "customers" in columns:
         findings += _attribute_findings(programme, columns["customers"])
     if "actions" in columns:
-        wanted: dict[str, Kind] = {feature: "number" for feature in programme.actions.features}
+        wanted: dict[str, Kind] = dict.fromkeys(programme.actions.features, "number")
         findings += _column_findings(programme.crm.relations.actions, columns["actions"], wanted, programme)
     return Source(columns, tuple(findings))
 

@@ -27,6 +27,7 @@ arXiv 1604.00923.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,11 +55,42 @@ class Critic:
         :math:`\hat Q_{h-t}(s_t, a_t)` of the logged action.
 
     Entries after the end of a relationship are ignored. A sound model makes estimates precise; a poor one leaves
-    them unbiased, as long as it never saw the customers it is applied to.
+    them unbiased, as long as it never saw the customers it is applied to *and* its value is its own action values'
+    mean under the evaluated policy: the value of another policy biases DR silently. `Critic.of` keeps the two together.
     """
 
     value: Floats
     action_value: Floats
+
+    @classmethod
+    def of(
+        cls,
+        q_to_go: Callable[[int], FloatArray],
+        probabilities: FloatArray,
+        action: IntArray,
+        windows: Windows,
+    ) -> Critic:
+        """The critic of a policy from any model of action values.
+
+        Parameters
+        ----------
+        q_to_go : callable
+            From k = 1 … horizon to Q̂ with k decisions to go, of shape (n, n_actions).
+        probabilities : array of shape (n, n_actions)
+            Of the evaluated policy.
+        action : int array of shape (n,)
+            The logged actions.
+        windows : Windows
+        """
+        value, action_value = np.zeros(windows.rows.shape), np.zeros(windows.rows.shape)
+        for step in range(windows.horizon):
+            alive = windows.rows[:, step] != PADDING
+            rows = windows.rows[alive, step]
+            q, chance = q_to_go(windows.horizon - step)[rows], probabilities[rows]
+            # A forbidden action may have no value; it has no chance either.
+            value[alive, step] = (chance * np.where(chance > 0, q, 0.0)).sum(axis=1)
+            action_value[alive, step] = q[np.arange(len(rows)), action[rows]]
+        return cls(value, action_value)
 
 
 def on_windows(column: FloatArray | IntArray | BoolArray, windows: Windows) -> Floats:

@@ -149,7 +149,7 @@ class _Merge:
         self.added["customers"] = self._run("history/add_customer_versions")
 
     def days(self, relation: str) -> None:
-        """The pulled days of a relation: unchanged rows stay, changed and missing ones end, changed and new ones enter."""
+        """The pulled days of a relation: unchanged rows stay, changed and missing ones end, new ones enter."""
         names = {
             "relation": relation,
             "time": RELATIONS[relation].time,

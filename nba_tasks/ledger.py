@@ -56,6 +56,14 @@ def gate(connection: Connection, programme: Programme, gate_id: int, *, for_upda
     return dict(row._mapping)
 
 
+def gate_of_run(connection: Connection, mlflow_run_id: str) -> int | None:
+    """The gate that a training's MLflow run was judged at, None where it has not been."""
+    found: int | None = connection.execute(
+        sa.text("select gate_id from nba.gates where mlflow_run_id = :run"), {"run": mlflow_run_id}
+    ).scalar()
+    return found
+
+
 def newest(connection: Connection, programme: Programme) -> int | None:
     """The id of the programme's newest gate."""
     return connection.execute(

@@ -35,7 +35,7 @@ class Policy(Protocol):
 class QFunction(Protocol):
     """Expected discounted return of each action."""
 
-    def values(self, state: FloatArray) -> Floats:
+    def values(self, state: FloatArray) -> FloatArray:
         """Values of shape (n, n_actions) for states (n, n_features)."""
         ...
 

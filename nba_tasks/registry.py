@@ -5,9 +5,11 @@ Aliases: `version_0` (business as usual), `challenger` (judged last), `champion`
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -150,3 +152,40 @@ def log_parameters(values: dict[str, Any]) -> None:
     import mlflow
 
     mlflow.log_params(values)
+
+
+def log_series(key: str, values: Sequence[float]) -> None:
+    """A metric of the active run, step by step from 1."""
+    import mlflow
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    metrics = [Metric(key, value, now, step) for step, value in enumerate(values, 1)]
+    active = mlflow.active_run()
+    assert active is not None
+    client().log_batch(active.info.run_id, metrics=metrics)
+
+
+def log_figures(values: dict[str, float]) -> None:
+    """Metrics of the active run."""
+    import mlflow
+
+    mlflow.log_metrics(values)
+
+
+def log_folder(folder: Path, path: str) -> None:
+    """Files of the active run."""
+    import mlflow
+
+    mlflow.log_artifacts(str(folder), path)
+
+
+def log_report(content: dict[str, Any], text: str, figures: dict[str, bytes]) -> None:
+    """A gate's report on the active run: for machines, for people, and its pictures (PNG)."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "report.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        (folder / "report.md").write_text(text, encoding="utf-8")
+        for picture, png in figures.items():
+            (folder / f"{picture}.png").write_bytes(png)
+        log_folder(folder, "gate")

@@ -336,13 +336,16 @@ def read_shape(connection: Connection, programme: Programme, programme_id: int, 
     rows = connection.execute(
         sa.text(
             """
-            select distinct on (a.action) a.action, a.action_id, v.channel, v.cost, v.features,
+            select distinct on (a.action) a.action, a.action_id, v.channel,
+                coalesce(v.cost, 0) as cost, coalesce(v.features, '{}') as features,
                 (v.active_from at time zone :zone)::date as active_from,
                 (v.active_to at time zone :zone)::date as active_to,
                 coalesce(v.superseded_by <= :batch_id, false) as gone
             from history.actions as a
-            join history.action_versions as v using (programme_id, action)
-            where a.programme_id = :programme_id and v.batch_id <= :batch_id
+            -- The catalogue need not list no_action, which then has no version.
+            left join history.action_versions as v
+                on v.programme_id = a.programme_id and v.action = a.action and v.batch_id <= :batch_id
+            where a.programme_id = :programme_id and (v.batch_id is not null or a.action = 0)
             order by a.action, v.batch_id desc
             """
         ),

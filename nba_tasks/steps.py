@@ -75,7 +75,7 @@ def plan_training(programme: Programme, as_of: dt.date, days_between: int | None
     last = ledger.last_gate(warehouse(), programme.programme)
     if days_between is not None and last and (as_of - last["as_of"]).days < days_between:
         log.info(
-            "the last gate is of %s, less than %s days ago: no training today (trigger the DAG by hand to train anyway)",
+            "the last gate is of %s, less than %s days ago: no training today (trigger by hand to train anyway)",
             last["as_of"],
             days_between,
         )

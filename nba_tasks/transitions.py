@@ -134,6 +134,25 @@ def _require_table(connection: Connection, shape: Shape) -> None:
         )
 
 
+def require_built(connection: Connection, programme: Programme, batch: Batch) -> None:
+    """Refuse to read transitions of which a shard is missing or stems from another batch.
+
+    Raises
+    ------
+    TransitionsError
+        Names the shards.
+    """
+    built = connection.execute(
+        sa.text("select shard from nba.transition_shards where programme_id = :programme_id and batch_id = :batch_id"),
+        {"programme_id": batch.programme_id, "batch_id": batch.batch_id},
+    ).scalars()
+    if missing := sorted(set(range(programme.shards)) - set(built)):
+        raise TransitionsError(
+            f"the transitions of {programme.programme} as of {batch.as_of} lack shard {', '.join(map(str, missing))}: "
+            "run the training DAG's transitions tasks first"
+        )
+
+
 def epoch_parameters(connection: Connection, programme: Programme, batch: Batch, shard: int) -> dict[str, Any]:
     """Bound parameters of `sql/transitions/epochs.sql` for one shard.
 

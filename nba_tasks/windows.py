@@ -12,6 +12,9 @@ from nba_tasks.dataset import BoolArray, IntArray, Transitions
 PADDING = -1
 """Row index of a step that comes after the end of the relationship."""
 
+NEVER = int(np.iinfo(np.int64).max)
+"""Calendar end of a log in which every relationship ended: nothing was cut off."""
+
 
 class WindowError(ValueError):
     """Windows that cannot be cut; the message says what to change."""
@@ -115,16 +118,16 @@ def cut_windows(transitions: Transitions, horizon: int, last_epoch: IntArray | i
 
 
 def _calendar_end(transitions: Transitions) -> int:
-    """The last epoch that is settled for everybody, whatever their offset."""
+    """The last epoch that is settled for everybody, whatever their offset; `NEVER` if no log is cut off."""
     if len(transitions) == 0:
-        return -1
+        return NEVER
     last_row = np.ones(len(transitions), dtype=bool)
     last_row[:-1] = transitions.customer[1:] != transitions.customer[:-1]
     # Of an open last row, the epoch before it is the last settled one.
     settled_until = transitions.epoch[last_row] - transitions.open[last_row]
     goes_on = ~transitions.done[last_row]
     if not goes_on.any():
-        return int(transitions.epoch.max())
+        return NEVER
     ends = settled_until[goes_on]
     latest = int(ends.max())
     return latest - 1 if (ends == latest - 1).any() else latest

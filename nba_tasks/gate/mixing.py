@@ -13,7 +13,7 @@ from scipy.special import ndtr, ndtri
 
 from nba_tasks.bounds import spent_alpha
 from nba_tasks.estimators import Critic, effective_size, largest_share
-from nba_tasks.gate.rules import harm_limit, harm_rate
+from nba_tasks.gate.harms import compare_harm
 from nba_tasks.gate.sample import GateError, Sample
 from nba_tasks.gate.weights import unsupported_mass
 from nba_tasks.programme import Gate
@@ -150,6 +150,7 @@ def _forecast(
     critics: tuple[Critic, Critic] | None,
 ) -> MixForecast:
     weight = sample.weigh(candidate)
+    weights = {"candidate": weight, "incumbent": incumbent}
     alpha = spent_alpha(gate.alpha, k)
     quantile = float(-ndtri(alpha))
     growth = gate_customers / sample.clusters.n
@@ -160,10 +161,10 @@ def _forecast(
     power_value = _power(difference.value - gate.margin, error, quantile)
     power_harm = {}
     for outcome in sample.harms:
-        mine, theirs = harm_rate(sample, weight, outcome), harm_rate(sample, incumbent, outcome)
-        enough = mine.effective_events * growth >= gate.harm_min_events
-        slack = harm_limit(theirs.rate, gate) - mine.rate
-        power_harm[outcome] = _power(slack, math.sqrt(mine.variance / growth), quantile) if enough else 0.0
+        test = compare_harm(sample, weights, outcome, gate)
+        enough = test.candidate.effective_events * growth >= gate.harm_min_events
+        error_harm = test.excess.standard_error / math.sqrt(growth)
+        power_harm[outcome] = _power(test.allowed - test.excess.value, error_harm, quantile) if enough else 0.0
     power = max(0.0, 1 - sum(1 - p for p in (power_value, *power_harm.values())))
     smallest = min(effective_size(weight[:, -1]), effective_size(incumbent[:, -1]))
     largest = max(largest_share(weight[:, -1]), largest_share(incumbent[:, -1]))

@@ -10,9 +10,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nba_tasks.bounds import Estimate, gamma_lower, gamma_upper, sequence_bounds
 from nba_tasks.dataset import FloatArray
-from nba_tasks.estimators import effective_size, largest_share, on_windows
+from nba_tasks.estimators import effective_size, largest_share
+from nba_tasks.gate.harms import HarmTest
 from nba_tasks.gate.sample import Sample
 from nba_tasks.gate.sensitivity import Sensitivity
 from nba_tasks.gate.weights import MeanWeight, unsupported_mass
@@ -247,83 +247,42 @@ def tail(deciding: Deciding, tail_gain: float | None, tested_share: float) -> Ru
     return RuleResult("tail", "pass", f"the model expects {tail_gain:+.4g} after the window", figures=figures)
 
 
-@dataclass(frozen=True)
-class HarmRate:
-    """A policy's weighted rate of one harm, in events per decision due (window totals over the horizon)."""
-
-    rate: float
-    variance: float
-    largest: float
-    effective_events: float
-
-
-def harm_rate(sample: Sample, weight: Floats, outcome: str) -> HarmRate:
-    """Weighted rate of a harm; its variance is the larger of the Poisson and the customer-clustered one."""
-    column = sample.outcomes[:, sample.outcome_names.index(outcome)]
-    events = on_windows(column, sample.windows)
-    weighted = weight * events / sample.windows.horizon
-    estimate = sample.clusters.mean(weighted.sum(axis=1))
-    n, horizon = weight.shape
-    poisson = float((weight**2 * events).sum()) / (n * horizon) ** 2
-    clustered = estimate.standard_error**2 if math.isfinite(estimate.standard_error) else 0.0
-    squares = float((weighted**2).sum())
-    return HarmRate(
-        rate=estimate.value,
-        variance=max(poisson, clustered),
-        largest=float(weight.max()) / (n * horizon),
-        effective_events=float(weighted.sum()) ** 2 / squares if squares > 0 else 0.0,
-    )
-
-
-def harm_limit(incumbent_rate: float, gate: Gate) -> float:
-    """The candidate's largest tolerated rate."""
-    return incumbent_rate + max(gate.harm_relative * incumbent_rate, gate.harm_absolute)
-
-
 def harm(
-    outcome: str,
-    candidate: HarmRate,
-    incumbent: HarmRate,
-    gate: Gate,
-    volume: Volume,
-    alpha: float,
-    *,
-    reliable: bool,
-    n_star: float | None = None,
+    test: HarmTest, gate: Gate, deciding: Deciding, volume: Volume, *, reliable: bool, n_star: float | None
 ) -> RuleResult:
-    """Rule 5: the upper bound of the candidate's rate below the incumbent's rate and its margin.
-
-    Under repeated looks (`n_star` given) the bound is the wider of the gamma bound and the confidence sequence.
-    """
-    limit = harm_limit(incumbent.rate, gate)
-    upper = gamma_upper(candidate.rate, candidate.variance, candidate.largest, alpha)
-    lower = gamma_lower(candidate.rate, candidate.variance, alpha)
-    if n_star is not None:
-        estimate = Estimate(candidate.rate, math.sqrt(candidate.variance), volume.customers)
-        always_lower, always_upper = sequence_bounds(estimate, alpha, n_star)
-        lower, upper = min(lower, always_lower), max(upper, always_upper)
+    """Rule 5: a harm's excess surely below what is allowed; `n_star` is given for repeated looks."""
+    alpha, rule = deciding.alpha, f"harm:{test.outcome}"
+    lower, upper = (test.lower(alpha), test.upper(alpha)) if n_star is None else test.always(alpha, n_star)
+    events, excess = test.candidate.effective_events, test.excess.value
     figures = {
-        "rate": candidate.rate, "lower": lower, "upper": upper, "incumbent_rate": incumbent.rate, "limit": limit,
-        "effective_events": candidate.effective_events, "alpha": alpha,
+        "rate": test.candidate.rate, "incumbent_rate": test.incumbent.rate, "factor": test.factor,
+        "excess": excess, "lower": lower, "upper": upper, "allowed": test.allowed,
+        "effective_events": events, "alpha": alpha,
     }  # fmt: skip
     per = 10_000
+    limit = test.factor * test.incumbent.rate + test.allowed
+    distance = abs(upper - test.allowed) * per
     found = (
-        f"{outcome}: {candidate.rate * per:.2f} per 10,000 decisions (at most {upper * per:.2f}), the incumbent "
-        f"{incumbent.rate * per:.2f}; allowed are {limit * per:.2f}"
+        f"{test.outcome}: {test.candidate.rate * per:.2f} per 10,000 decisions, the incumbent "
+        f"{test.incumbent.rate * per:.2f}; tolerated are about {limit * per:.2f}, and the candidate "
+        + (
+            f"is surely {distance:.2f} below that"
+            if upper < test.allowed
+            else f"may be up to {distance:.2f} above that"
+        )
     )
-    if lower > limit and reliable:
-        return RuleResult(f"harm:{outcome}", "reject", found, "learn with a heavier charge for this harm", figures)
-    few = candidate.effective_events < gate.harm_min_events
-    if upper < limit and not few:
-        return RuleResult(f"harm:{outcome}", "pass", found, figures=figures)
-    factor = gate.harm_min_events / candidate.effective_events if few and candidate.effective_events else 1.0
-    if candidate.effective_events == 0:
-        return RuleResult(f"harm:{outcome}", "defer", f"{found}; no such event was seen under the candidate",
-                          "more data: the rate cannot be judged before such events were seen", figures)  # fmt: skip
-    if upper >= limit:
-        ahead = limit - candidate.rate
-        factor = max(factor, ((upper - candidate.rate) / ahead) ** 2) if ahead > 0 else math.inf
-    return RuleResult(f"harm:{outcome}", "defer", found, volume.more(factor), figures)
+    few = events < gate.harm_min_events
+    if lower > test.allowed and reliable:
+        return RuleResult(rule, "reject", found, "learn with a heavier charge for this harm", figures)
+    if upper < test.allowed and not few:
+        return RuleResult(rule, "pass", found, figures=figures)
+    if events == 0:
+        return RuleResult(rule, "defer", found, "more data: none of these events was seen under the candidate", figures)
+    factor = gate.harm_min_events / events if few else 1.0
+    if upper >= test.allowed:
+        ahead = test.allowed - excess
+        factor = max(factor, ((upper - excess) / ahead) ** 2) if ahead > 0 else math.inf
+    return RuleResult(rule, "defer", found, volume.more(factor), figures)
 
 
 def agreement(differences: Mapping[str, float]) -> RuleResult:

@@ -15,6 +15,7 @@ from nba_tasks.dataset import FloatArray
 from nba_tasks.estimators import Critic
 from nba_tasks.gate import rules
 from nba_tasks.gate.figures import Figure, OutcomeFigure, estimate_figures, outcome_figures
+from nba_tasks.gate.harms import compare_harm
 from nba_tasks.gate.rules import Deciding, Placebo, RuleResult, Volume
 from nba_tasks.gate.sample import GateError, Sample, check_probabilities
 from nba_tasks.gate.sensitivity import Sensitivity, sensitivity
@@ -151,14 +152,12 @@ def judge(
     volume = Volume(sample.clusters.n, weeks)
     first = rules.evidence(sample, weights, gate, volume)
     second = rules.sanity(sample, candidate, tests, gate, enough_evidence=first.status == "pass")
-    reliable = first.status == second.status == "pass"
     applied = (
         first,
         second,
         rules.placebo_rule(sample, placebo, gate),
-        rules.value(deciding, volume, reliable=reliable),
+        *_gain_rules(sample, weights, gate, deciding, volume, n_star, first.status == second.status == "pass"),
         rules.tail(deciding, tail_gain, judged.tested_share),
-        *_harms(sample, weights, gate, deciding, volume, reliable, n_star),
         rules.agreement(_differences(estimates)),
         rules.propensities(sample, odds),
     )
@@ -250,19 +249,21 @@ def _judged(sample: Sample) -> Judged:
     )
 
 
-def _harms(
+def _gain_rules(
     sample: Sample,
     weights: Mapping[str, Floats],
     gate: Gate,
     deciding: Deciding,
     volume: Volume,
-    reliable: bool,
     n_star: float | None,
+    reliable: bool,
 ) -> Iterator[RuleResult]:
+    """The rules of value and harm: what is tested at α."""
+    yield rules.value(deciding, volume, reliable=reliable)
     looks = n_star if deciding.bound == "sequence" else None
     for outcome in sample.harms:
-        mine, theirs = (rules.harm_rate(sample, weights[whose], outcome) for whose in ("candidate", "incumbent"))
-        yield rules.harm(outcome, mine, theirs, gate, volume, deciding.alpha, reliable=reliable, n_star=looks)
+        test = compare_harm(sample, weights, outcome, gate)
+        yield rules.harm(test, gate, deciding, volume, reliable=reliable, n_star=looks)
 
 
 def _outcome(applied: tuple[RuleResult, ...]) -> Outcome:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from nba_tasks.dataset import FloatArray
-from nba_tasks.estimators import on_windows, previous_weights
+from nba_tasks.estimators import previous_weights
 from nba_tasks.gate.sample import Sample
 
 Floats = NDArray[np.float64]
@@ -67,28 +67,28 @@ def mean_weights(sample: Sample, probabilities: FloatArray, weight: Floats) -> t
         Cells with too little expected data to be tested are left out.
     """
     before = previous_weights(weight)
-    alive = sample.windows.alive
-    action = np.where(alive, on_windows(sample.action, sample.windows), -1)
-    total_variance = 0.0
+    variance = 0.0
     tests: list[MeanWeight] = []
     for step in range(weight.shape[1]):
-        rows = sample.windows.rows[alive[:, step], step]
-        for a in range(probabilities.shape[1]):
-            expected, spread = np.zeros(len(weight)), np.zeros(len(weight))
-            target, behaviour = probabilities[rows, a], sample.behaviour[rows, a]
-            earlier = before[alive[:, step], step]
-            expected[alive[:, step]] = earlier * target
-            second = np.divide(target**2, behaviour, out=np.zeros(len(rows)), where=behaviour > 0)
-            spread[alive[:, step]] = earlier**2 * np.maximum(second - target**2, 0.0)
-            size = float((earlier * target).sum()) ** 2 / max(float((earlier**2 * second).sum()), 1e-300)
-            if size < MIN_CELL_SIZE:
+        decided = np.flatnonzero(sample.windows.alive[:, step])
+        rows, earlier = sample.windows.rows[decided, step], before[decided, step]
+        logged, now = sample.action[rows], weight[decided, step]
+        # One row an action, so that each action's values lie together.
+        target, behaviour = probabilities[rows].T, sample.behaviour[rows].T
+        expected = earlier * target
+        # Second moments of the weights, over what the log can do.
+        second = np.divide(expected**2, behaviour, out=np.zeros(expected.shape), where=behaviour > 0)
+        for action in range(len(target)):
+            total, squares = float(expected[action].sum()), float(second[action].sum())
+            if squares <= 0 or total**2 / squares < MIN_CELL_SIZE:
                 continue
-            observed = np.where(action[:, step] == a, weight[:, step], 0.0)
-            p_value = _p_value(sample, observed - expected, float(spread.sum()))
-            tests.append(MeanWeight(step, a, float(observed.mean() / expected.mean()), p_value))
-        rho = _second_moment(sample, probabilities, rows)
-        total_variance += float((before[alive[:, step], step] ** 2 * np.maximum(rho - 1, 0.0)).sum())
-        p_value = _p_value(sample, weight[:, step] - 1.0, total_variance)
+            observed = np.where(logged == action, now, 0.0)
+            spread = float(np.maximum(second[action] - expected[action] ** 2, 0.0).sum())
+            p_value = _p_value(sample, decided, observed - expected[action], spread)
+            tests.append(MeanWeight(step, action, float(observed.sum()) / total, p_value))
+        variance += float(np.maximum(second.sum(axis=0) - earlier**2, 0.0).sum())
+        everyone = np.arange(len(weight))
+        p_value = _p_value(sample, everyone, weight[:, step] - 1.0, variance)
         tests.append(MeanWeight(step, None, float(weight[:, step].mean()), p_value))
     return tuple(tests)
 
@@ -104,16 +104,12 @@ def unsupported_mass(sample: Sample, probabilities: FloatArray, min_propensity: 
     return float(np.where(acts, target, 0.0).sum() / len(sample.rows))
 
 
-def _second_moment(sample: Sample, probabilities: FloatArray, rows: NDArray[np.int64]) -> Floats:
-    """E[ρ_t² | s_t] = Σ_a π(a|s)² / π_b(a|s) in the given rows, over actions that the log can take."""
-    target, behaviour = probabilities[rows], sample.behaviour[rows]
-    return np.asarray(np.divide(target**2, behaviour, out=np.zeros(target.shape), where=behaviour > 0).sum(axis=1))
-
-
-def _p_value(sample: Sample, difference: Floats, null_variance: float) -> float:
-    """Two-sided p-value of a mean difference of 0."""
-    estimate = sample.clusters.mean(difference)
+def _p_value(sample: Sample, windows: NDArray[np.int64], difference: Floats, null_variance: float) -> float:
+    """Two-sided p-value of a mean difference of 0 over all windows; it is 0 outside the given ones."""
+    everywhere = np.zeros(len(sample.windows))
+    everywhere[windows] = difference
+    estimate = sample.clusters.mean(everywhere)
     if abs(estimate.value) < 1e-9:
         return 1.0
-    error = max(estimate.standard_error, float(np.sqrt(null_variance)) / len(difference))
+    error = max(estimate.standard_error, float(np.sqrt(null_variance)) / len(everywhere))
     return float(2 * ndtr(-abs(estimate.value) / error)) if error > 0 else 0.0

@@ -1,10 +1,17 @@
 """Fitted Q iteration on extremely randomised trees with frozen structure: the default learner.
 
-    Q_k = average over leaves of ( r + γ · max over allowed a' of Q_{k-1}(s', a') ),   Q_0 = 0
+    target = r + γ · max over allowed a' of Q(s', a')
+    1. Q(s, a) = average of targets over the leaves of (s, a)
+    2. Q(s, a) = level(s) + average of (target - level) over the leaves of (s, a), with level(s) fixed
 
 A few sweeps grow new trees on their targets; then the structure is kept and a sweep is only averages over leaves
 (D. Ernst, P. Geurts, L. Wehenkel, "Tree-based batch mode reinforcement learning", JMLR 6, 2005). Such averages do not
-expand distances, so the frozen sweeps converge for every γ < 1, and for γ = 1 where every trajectory ends.
+expand distances, and `level` is a constant in them, so the frozen sweeps of either phase converge for every γ < 1, and
+for γ = 1 where every trajectory ends.
+
+Why a second phase: what a contact changes is a few percent of what customers differ in. Trees grown on the target spend
+their splits on customers and blur actions; trees grown on what the state leaves unexplained split on the effect (the
+residual of P. Robinson, Econometrica 56, 1988). `level` is a forest on the state alone, fitted to phase 1's targets.
 """
 
 from __future__ import annotations
@@ -28,29 +35,49 @@ from nba_tasks.learners.artefacts import (
     save_estimator,
     save_json,
 )
-from nba_tasks.learners.encoding import encode
-from nba_tasks.learners.frozen import FrozenForest, LeafArray, LeafAverages, Values, grow, in_chunks, of_actions
+from nba_tasks.learners.encoding import Rows, encode
+from nba_tasks.learners.frozen import (
+    FrozenForest,
+    LeafArray,
+    LeafAverages,
+    LeafModel,
+    Values,
+    grow,
+    in_chunks,
+    of_actions,
+)
+
+STATE_ONLY = np.empty((1, 0), dtype=np.float32)
+"""The features of a catalogue that has nothing to tell: a forest on states alone sees one such action."""
+
+EFFECT_LEAF = 4
+"""Leaves of the effect hold this many times `min_samples_leaf`: what they average is mostly noise."""
+
+MIN_LEAVES = 200
+"""Small logs get smaller leaves than asked for, so that this many could be filled."""
 
 
 @dataclass(frozen=True)
 class ForestQ:
-    """Expected discounted return of each action in a state, as the mean over trees of leaf values.
+    """Expected discounted return of each action in a state: its level plus the action's effect.
 
     Parameters
     ----------
-    forest : FrozenForest
-    leaf_values : array of shape (forest.n_leaves,)
+    level : LeafModel
+        On states.
+    effect : LeafModel
+        On states beside action features.
     catalogue : Catalogue
     """
 
-    forest: FrozenForest
-    leaf_values: Values
+    level: LeafModel
+    effect: LeafModel
     catalogue: Catalogue
 
     @property
     def n_features(self) -> int:
         """Length of a state."""
-        return int(self.forest.forest.n_features_in_) - self.catalogue.features.shape[1]
+        return self.level.forest.n_columns
 
     def values(self, state: FloatArray) -> NDArray[np.float32]:
         """Q of every action.
@@ -68,17 +95,20 @@ class ForestQ:
         found = np.empty((len(state), len(self.catalogue)), dtype=np.float32)
 
         def work(start: int, stop: int) -> None:
-            leaves = self.forest.leaves_of_chunk(state[start:stop], self.catalogue.features)
-            found[start:stop] = self.forest.read(self.leaf_values, leaves).T
+            chunk = state[start:stop]
+            found[start:stop] = (
+                self.level.read(chunk, STATE_ONLY) + self.effect.read(chunk, self.catalogue.features)
+            ).T
 
         in_chunks(len(state), work)
         return found
 
     def save(self, folder: Path) -> None:
-        """Write the forest (skops), its leaf values (.npy) and the catalogue (JSON) into a folder."""
+        """Write the forests (skops), their leaf values (.npy) and the catalogue (JSON) into a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        save_estimator(self.forest.forest, folder / "forest.skops")
-        np.save(folder / "leaf_values.npy", self.leaf_values, allow_pickle=False)
+        for name, part in (("level", self.level), ("effect", self.effect)):
+            save_estimator(part.forest.forest, folder / f"{name}.skops")
+            np.save(folder / f"{name}.npy", part.leaf_values, allow_pickle=False)
         save_json(catalogue_to_json(self.catalogue), folder / "catalogue.json")
 
     @classmethod
@@ -90,14 +120,19 @@ class ForestQ:
         ArtefactError
             A file is missing or damaged, names a type that is not trusted, or does not fit the others.
         """
-        forest = FrozenForest(load_estimator(folder / "forest.skops", ExtraTreesRegressor))
-        values = load_array(folder / "leaf_values.npy")
         catalogue = catalogue_from_json(load_json(folder / "catalogue.json"))
-        if values.shape != (forest.n_leaves,) or not np.isfinite(values).all():
-            raise ArtefactError(f"{folder}: leaf_values.npy must hold one finite number for each of the forest's leaves")
-        if catalogue.features.shape[1] >= forest.forest.n_features_in_:
-            raise ArtefactError(f"{folder}: catalogue.json has more action features than the forest has columns")
-        return cls(forest, values.astype(np.float64), catalogue)
+        level, effect = (_load_part(folder, name) for name in ("level", "effect"))
+        if level.forest.n_columns + catalogue.features.shape[1] != effect.forest.n_columns:
+            raise ArtefactError(f"{folder}: level, effect and catalogue do not have the columns of one Q-function")
+        return cls(level, effect, catalogue)
+
+
+def _load_part(folder: Path, name: str) -> LeafModel:
+    forest = FrozenForest(load_estimator(folder / f"{name}.skops", ExtraTreesRegressor))
+    values = load_array(folder / f"{name}.npy")
+    if values.dtype != np.float64 or values.shape != (forest.n_leaves,) or not np.isfinite(values).all():
+        raise ArtefactError(f"{folder / name}.npy: must hold one finite number for each of the forest's leaves")
+    return LeafModel(forest, values.astype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -119,24 +154,6 @@ class FittedQ:
     converged: bool
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """What stays the same in every sweep."""
-
-    state: FloatArray
-    catalogue: Catalogue
-    fitted: IntArray  # rows that have a target
-    action: IntArray
-    reward: NDArray[np.float64]
-    successor: IntArray  # for each fitted row the row of its next state, -1 behind a terminal
-    allowed: BoolArray  # (n, n_actions): what the backup may choose from
-    discount: float
-
-    def target(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Bellman targets of the fitted rows, given the value of every row's state."""
-        return self.reward + self.discount * np.where(self.successor >= 0, value[self.successor], 0.0)
-
-
 def fit_q(
     transitions: Transitions,
     catalogue: Catalogue,
@@ -149,7 +166,7 @@ def fit_q(
     tolerance: float = 1e-3,
     supported: BoolArray | None = None,
     seed: int = 0,
-    grow_rows: int | None = 500_000,
+    grow_rows: int | None = 200_000,
     on_sweep: Callable[[int, float], None] | None = None,
 ) -> FittedQ:
     """Fitted Q iteration.
@@ -162,12 +179,16 @@ def fit_q(
     catalogue : Catalogue
     discount : float in [0, 1]
         γ per decision interval; 0 makes this a plain regression of the reward.
-    trees, min_samples_leaf : int
-        Of the forest; leaves hold at least this many of the rows that the trees were grown on.
+    trees : int
+        Of each forest.
+    min_samples_leaf : int
+        Rows (of those grown on) in a leaf; `EFFECT_LEAF` times as many in the effect's. Fewer for small logs
+        (`MIN_LEAVES`).
     refits : int
-        Sweeps that grow new trees; the structure of the last is kept.
+        Sweeps that grow new trees: all but the last in phase 1, the last one grows level and effect. With one refit, or
+        `discount` 0, there is no phase 1.
     max_sweeps : int
-        Refits included.
+        Refits included; phase 1 gets at most half of them.
     tolerance : float
         Stop at this Bellman residual (see `FittedQ`).
     supported : bool array of shape (n, n_actions), optional
@@ -184,59 +205,68 @@ def fit_q(
         No row has a target, or a next state has no action that is both eligible and supported.
     """
     problem = _pose(transitions, catalogue, discount, supported)
-    spread = float(np.std(problem.reward)) or float(np.abs(problem.reward).max()) or 1.0
-    rows = encode(problem.state[problem.fitted], catalogue.features, problem.action)
-    value = np.zeros(len(transitions))
-    target = problem.target(value)
-    residuals: list[float] = []
-    converged = False
-    for sweep in range(1, max_sweeps + 1):
-        if sweep <= refits:
-            leaves = averages = None  # free the old leaves before the new ones are made
-            forest = FrozenForest(
-                grow(
-                    rows,
-                    target,
-                    trees=trees,
-                    min_samples_leaf=min_samples_leaf,
-                    seed=seed + sweep,
-                    grow_rows=grow_rows,
-                )
-            )
-            leaves = forest.leaves(problem.state, catalogue.features)
-            averages = LeafAverages(forest, of_actions(leaves, problem.action, problem.fitted))
-        leaf_values = averages(target)
-        _back_up(problem, forest, leaves, leaf_values, value)
-        target, previous = problem.target(value), target
-        residuals.append(float(np.abs(target - previous).max()) / spread)
-        if on_sweep:
-            on_sweep(sweep, residuals[-1])
-        converged = residuals[-1] <= tolerance
-        if converged and (sweep >= refits or discount == 0):
-            break
-    return FittedQ(ForestQ(forest, leaf_values, catalogue), np.array(residuals), converged)
+    grown_on = min(len(problem.fitted), grow_rows or len(problem.fitted))
+    leaf = max(1, min(min_samples_leaf, grown_on // MIN_LEAVES))
+    state = problem.state[problem.fitted]
+    rows = encode(state, catalogue.features, problem.action)
+    sweeps = _Sweeps(problem, tolerance, on_sweep)
+    zero = np.zeros(len(transitions))
+
+    def new(rows: Rows, target: NDArray[np.float64], leaf: int, salt: int) -> FrozenForest:
+        grown = grow(rows, target, trees=trees, min_samples_leaf=leaf, seed=seed + salt, grow_rows=grow_rows)
+        return FrozenForest(grown)
+
+    for refit in range(1, refits if discount > 0 else 1):
+        last = refit == refits - 1
+        sweeps.run(new(rows, sweeps.target, leaf, refit), zero, max_sweeps // 2 - sweeps.count if last else 1)
+    level, level_value = _fit_level(problem, new(state, sweeps.target, leaf, refits), sweeps.target)
+    residual = sweeps.target - level_value[problem.fitted]
+    effect = new(rows, residual, EFFECT_LEAF * leaf, refits + 1)
+    leaf_values = sweeps.run(effect, level_value, max_sweeps - sweeps.count)
+    q = ForestQ(level, LeafModel(effect, leaf_values), catalogue)
+    return FittedQ(q, np.array(sweeps.residuals), sweeps.converged)
 
 
-def _pose(
-    transitions: Transitions, catalogue: Catalogue, discount: float, supported: BoolArray | None
-) -> _Problem:
-    allowed = transitions.eligible_target if supported is None else transitions.eligible_target & supported
+@dataclass(frozen=True)
+class _Problem:
+    """What stays the same in every sweep."""
+
+    state: NDArray[np.float32]
+    features: FloatArray
+    fitted: IntArray  # rows that have a target
+    action: IntArray
+    reward: NDArray[np.float64]
+    successor: IntArray  # for each fitted row the row of its next state, -1 behind a terminal
+    allowed: BoolArray  # (n, n_actions): what the backup may choose from
+    discount: float
+
+    def target(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Bellman targets of the fitted rows, given the value of every row's state."""
+        return self.reward + self.discount * np.where(self.successor >= 0, value[self.successor], 0.0)
+
+
+def _pose(transitions: Transitions, catalogue: Catalogue, discount: float, supported: BoolArray | None) -> _Problem:
+    allowed = np.asarray(transitions.eligible_target)
+    if supported is not None:
+        allowed = allowed & supported
     successor = transitions.next_row
-    fitted = np.flatnonzero(~transitions.open & (transitions.done | (successor >= 0) | (discount == 0)))
+    if discount == 0:
+        fitted = np.flatnonzero(~transitions.open)
+        successor = np.full(len(transitions), -1)
+    else:
+        fitted = np.flatnonzero(~transitions.open & (transitions.done | (successor >= 0)))
     if len(fitted) == 0:
         raise DatasetError("no epoch has both an action and an end (a next state or `done`): there is nothing to learn")
     successor = successor[fitted]
-    bare = ~allowed.any(axis=1)
-    bare[np.setdiff1d(np.arange(len(transitions)), successor)] = False
-    if discount > 0 and bare.any():
-        row = int(np.flatnonzero(bare)[0])
+    bare = successor[(successor >= 0) & ~allowed[successor].any(axis=1)]
+    if len(bare):
         raise DatasetError(
-            f"customer {transitions.customer[row]}, epoch {transitions.epoch[row]}: no action is both eligible and "
-            "supported; let no_action always be both"
+            f"customer {transitions.customer[bare[0]]}, epoch {transitions.epoch[bare[0]]}: no action is both eligible "
+            "and supported; let no_action always be both"
         )
     return _Problem(
         state=np.ascontiguousarray(transitions.state, dtype=np.float32),
-        catalogue=catalogue,
+        features=catalogue.features,
         fitted=fitted,
         action=transitions.action[fitted],
         reward=transitions.reward[fitted].astype(np.float64),
@@ -246,14 +276,79 @@ def _pose(
     )
 
 
+class _Sweeps:
+    """Frozen sweeps of one structure after the other, from where the last one stopped."""
+
+    def __init__(self, problem: _Problem, tolerance: float, on_sweep: Callable[[int, float], None] | None) -> None:
+        self.problem, self.tolerance, self.on_sweep = problem, tolerance, on_sweep
+        self.spread = float(np.std(problem.reward)) or float(np.abs(problem.reward).max()) or 1.0
+        self.target = problem.reward
+        self.residuals: list[float] = []
+        self.converged = False
+
+    @property
+    def count(self) -> int:
+        return len(self.residuals)
+
+    def run(self, forest: FrozenForest, level: NDArray[np.float64], at_most: int) -> Values:
+        """Sweep until convergence: `target` moves on; the last sweep's leaf values are returned.
+
+        Parameters
+        ----------
+        forest : FrozenForest
+        level : array of shape (n,)
+            The part of every row's value that stays as it is.
+        at_most : int
+            One sweep is made in any case.
+        """
+        problem = self.problem
+        leaves = forest.leaves(problem.state, problem.features)
+        averages = LeafAverages(forest, of_actions(leaves, problem.action, problem.fitted))
+        fitted_level = level[problem.fitted]
+        value = np.empty(len(level))
+        for _ in range(max(at_most, 1)):
+            leaf_values = averages(self.target - fitted_level)
+            _back_up(forest, leaves, leaf_values, problem.allowed, value)
+            value += level
+            target = problem.target(value)
+            residual = float(np.abs(target - self.target).max()) / self.spread
+            self.target = target
+            self.residuals.append(residual)
+            if self.on_sweep:
+                self.on_sweep(self.count, residual)
+            self.converged = residual <= self.tolerance
+            if self.converged:
+                break
+        return leaf_values
+
+
+def _fit_level(
+    problem: _Problem, forest: FrozenForest, target: NDArray[np.float64]
+) -> tuple[LeafModel, NDArray[np.float64]]:
+    """What the state alone tells of the target, and its value in every row's state, shape (n,)."""
+    value = np.empty(len(problem.state))
+    rows = np.empty((len(forest.trees), len(value)), dtype=forest.dtype)
+
+    def find(start: int, stop: int) -> None:
+        rows[:, start:stop] = forest.leaves_of_chunk(problem.state[start:stop], STATE_ONLY)[:, 0]
+
+    in_chunks(len(value), find)
+    leaf_values = LeafAverages(forest, rows[:, problem.fitted])(target)
+
+    def read(start: int, stop: int) -> None:
+        value[start:stop] = forest.read(leaf_values, rows[:, start:stop])
+
+    in_chunks(len(value), read)
+    return LeafModel(forest, leaf_values), value
+
+
 def _back_up(
-    problem: _Problem, forest: FrozenForest, leaves: LeafArray, leaf_values: Values, value: NDArray[np.float64]
+    forest: FrozenForest, leaves: LeafArray, leaf_values: Values, allowed: BoolArray, value: NDArray[np.float64]
 ) -> None:
-    """Overwrite the value of every row's state by the maximum of Q over its allowed actions."""
+    """Overwrite every row's value by the maximum over its allowed actions."""
 
     def work(start: int, stop: int) -> None:
         q = forest.read(leaf_values, leaves[:, :, start:stop])
-        q[~problem.allowed[start:stop].T] = -np.inf
-        q.max(axis=0, out=value[start:stop])
+        np.where(allowed[start:stop].T, q, -np.inf).max(axis=0, out=value[start:stop])
 
     in_chunks(len(value), work)

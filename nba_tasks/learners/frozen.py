@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,11 @@ class FrozenForest:
         self.offset = np.concatenate([[0], np.cumsum(sizes)])
         self.dtype = np.uint16 if max(sizes) <= 2**16 else np.uint32
         self._leaf_of_node = [(np.cumsum(leaf) - 1).astype(self.dtype) for leaf in is_leaf]
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of the rows that it was grown on."""
+        return int(self.forest.n_features_in_)
 
     @property
     def n_leaves(self) -> int:
@@ -158,6 +164,24 @@ class FrozenForest:
                 high[open_] = right[high[open_]]
             first, last = leaf_of_node[low], leaf_of_node[high] + 1
         return empty, first, last
+
+
+@dataclass(frozen=True)
+class LeafModel:
+    """A frozen forest and what its leaves are worth.
+
+    Parameters
+    ----------
+    forest : FrozenForest
+    leaf_values : array of shape (forest.n_leaves,)
+    """
+
+    forest: FrozenForest
+    leaf_values: Values
+
+    def read(self, state: FloatArray, features: FloatArray) -> Values:
+        """Values of a chunk of states beside every action, on the calling thread; shape (n_actions, n)."""
+        return self.forest.read(self.leaf_values, self.forest.leaves_of_chunk(state, features))
 
 
 class LeafAverages:

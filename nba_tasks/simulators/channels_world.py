@@ -5,19 +5,13 @@ All arrays have one entry per customer; a week is played by all of them at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nba_tasks.simulators.choice import Bools, Floats, Ints, Policy
 from nba_tasks.simulators.market import CHANNELS, KERNEL_WEEKS, Market
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
-Bools = NDArray[np.bool_]
-Policy = Callable[[NDArray[np.float32], Bools], Floats]
-"""state (n, n_features), eligible (n, n_actions) -> probabilities (n, n_actions)."""
 
 ACTIONS = ("no_action", *CHANNELS)
 EMAIL, MAIL, PHONE = 1, 2, 3
@@ -36,6 +30,7 @@ HISTORY = 4  # epochs of contacts that features and caps look back on
 
 INTERVAL = 7
 SATIATED_DAYS = 14
+FLOOR = 0.03  # the logging policy gives every eligible action at least this probability
 MAX_RATE = 0.25  # no irritation drives more than this share away with one contact
 
 # Columns of a week's uniform draws.
@@ -91,7 +86,7 @@ def population(n: int, seed: int, market: Market) -> World:
     segment = np.searchsorted(np.cumsum(market.segment_share)[:-1], u[:, 0], side="right").astype(np.int64)
     age_band = np.searchsorted(np.cumsum(market.age_share)[:-1], u[:, 1], side="right").astype(np.int64)
     # Younger customers are the more at home online; two decimals, as a CRM would keep a score.
-    online_affinity = np.round(np.clip(0.65 - 0.15 * age_band + 0.5 * (u[:, 2] - 0.5), 0.05, 1.0), 2)
+    online_affinity = np.clip(0.65 - 0.15 * age_band + 0.5 * (u[:, 2] - 0.5), 0.05, 1.0).round(2).astype(np.float64)
     basket = np.round(np.asarray(market.order_value)[segment] * (0.7 + 0.6 * u[:, 3]), 2)
     never = np.full(n, NEVER)
     return World(
@@ -182,7 +177,9 @@ def play(world: World, action: Ints, start: Ints, uniform: Floats, normal: Float
     uniform, normal : arrays of shape (n, N_DRAWS) and (n,)
         The week's random numbers, see `draws`.
     """
-    rate = _rates(world, action, start, market)
+    fit = _fit(world, action, market)
+    world.pipeline += _added_purchases(world, action, fit, market)
+    rate = _rates(world, action, start, fit, market)
     occurred = uniform[:, DRAW_OCCURS:DRAW_MOMENT] < rate
     occurred[:, CLICK] &= occurred[:, OPEN]
     moment = moments(uniform)
@@ -207,20 +204,26 @@ def play(world: World, action: Ints, start: Ints, uniform: Floats, normal: Float
     return Week(occurred, moment, value, withdrawn)
 
 
-def _rates(world: World, action: Ints, start: Ints, market: Market) -> Floats:
-    """Probability of each event in this epoch, (n, n_events); a click's is given its open. Fills the pipeline."""
+def _fit(world: World, action: Ints, market: Market) -> Floats:
+    """How well the channel suits the customer, less the fatigue of earlier contacts; shape (n,)."""
     n = len(action)
     fit = np.ones((n, len(ACTIONS)))
     fit[:, EMAIL] = 2 * world.online_affinity
     fit[:, MAIL] = np.asarray(market.mail_fit)[world.age_band]
-    fit = fit[np.arange(n), action] * np.exp(-market.fatigue * world.pressure)
-    warm = world.visited.any(axis=1) | world.clicked.any(axis=1)
+    return np.asarray(fit[np.arange(n), action] * np.exp(-market.fatigue * world.pressure))
 
+
+def _added_purchases(world: World, action: Ints, fit: Floats, market: Market) -> Floats:
+    """What the contact adds to the purchase rates of this and the coming weeks, shape (n, KERNEL_WEEKS)."""
+    warm = world.visited.any(axis=1) | world.clicked.any(axis=1)
     effect = np.array((0.0, market.email_effect, market.mail_effect, market.phone_effect))[action]
     effect = effect * fit * np.asarray(market.segment_response)[world.segment]
     effect = np.where((action == PHONE) & warm, effect * market.warm_boost, effect)
-    world.pipeline += effect[:, None] * _kernels(market)[action]
+    return np.asarray(effect[:, None] * _kernels(market)[action])
 
+
+def _rates(world: World, action: Ints, start: Ints, fit: Floats, market: Market) -> Floats:
+    """Probability of each event in this epoch, shape (n, n_events); a click's is given its open."""
     irritation = np.exp(market.irritation * world.pressure)
     satiated = (world.last_purchase != NEVER) & (start - world.last_purchase <= SATIATED_DAYS)
     hazard = np.asarray(market.base_purchase)[world.segment] + world.pipeline[:, 0]
@@ -230,7 +233,7 @@ def _rates(world: World, action: Ints, start: Ints, market: Market) -> Floats:
     return np.column_stack(
         (
             np.where(action == EMAIL, np.minimum(1.0, market.open_rate * fit), 0.0),
-            np.full(n, market.click_rate),
+            np.full(len(action), market.click_rate),
             np.minimum(1.0, np.asarray(market.base_visit)[world.segment] + added_visits * fit),
             -np.expm1(-hazard),
             np.minimum(MAX_RATE, np.array((0.0, *market.complaint))[action] * irritation),
@@ -243,10 +246,10 @@ def _kernels(market: Market) -> Floats:
     """Share of each action's effect that lands in each week from the contact's own on; rows sum to 1."""
     kernels = np.zeros((len(ACTIONS), KERNEL_WEEKS))
     kernels[EMAIL, 0] = 1
-    # A letter's later answers halve every week; a call's follow-up is a third as slow to come.
-    later = np.array((8.0, 4.0, 2.0, 1.0)) / 15
+    # Two thirds of a letter's later answers come in its second week; a call's follow-up is a third of a letter's.
+    later = np.array((10.0, 4.0, 1.0)) / 15
     kernels[MAIL] = (1 - market.delay, *(market.delay * later))
-    kernels[PHONE] = (1 - market.delay / 3, market.delay / 3, 0, 0, 0)
+    kernels[PHONE] = (1 - market.delay / 3, market.delay / 3, 0, 0)
     return kernels
 
 
@@ -266,14 +269,11 @@ def logging_policy(market: Market) -> Policy:
         score = np.zeros(eligible.shape)
         score[:, 0] = 0.8 + market.restraint - 0.4 * hot
         score[:, EMAIL] = 0.6 + 0.3 * (column["online_affinity"] > 0.5)
-        score[:, MAIL] = -0.8 + 0.4 * (column["age_band"] == 2) + 0.7 * good + 0.3 * hot
-        score[:, PHONE] = -1.8 + 1.2 * warm + 0.4 * good + 0.3 * hot
+        score[:, MAIL] = -0.9 + 0.4 * (column["age_band"] == 2) + 0.9 * good + 0.3 * hot
+        score[:, PHONE] = -2.2 + 1.3 * warm + 0.8 * good + 0.3 * hot
         weight = np.where(eligible, np.exp(score), 0.0)
         share = weight / weight.sum(axis=1, keepdims=True)
         count = eligible.sum(axis=1, keepdims=True)
         return np.where(eligible, FLOOR + (1 - FLOOR * count) * share, 0.0)
 
     return policy
-
-
-FLOOR = 0.03

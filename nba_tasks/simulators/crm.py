@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +49,30 @@ def array_literals(
     eligible, probabilities : arrays of shape (n, n_actions)
     """
     # Policies give few distinct rows: each text is written once.
-    keys = np.where(eligible, np.rint(probabilities * 1e6), -1).astype(np.int64)
+    keys = np.where(eligible, np.rint(probabilities * 1e9), -1).astype(np.int64)
     distinct, position = np.unique(keys, axis=0, return_inverse=True)
     names, shares = [], []
     for row in distinct.tolist():
         allowed = [i for i, share in enumerate(row) if share >= 0]
         names.append("{" + ",".join(actions[i] for i in allowed) + "}")
-        shares.append("{" + ",".join(f"{row[i] / 1e6:.6g}" for i in allowed) + "}")
+        shares.append("{" + ",".join(f"{row[i] / 1e9:.9g}" for i in allowed) + "}")
     return {
         "eligible_actions": np.array(names, dtype=object)[position],
         "probabilities": np.array(shares, dtype=object)[position],
     }
+
+
+def catalogue_rows(
+    actions: Sequence[str], channels: Sequence[str | None], costs: Sequence[float], since: dt.date
+) -> pd.DataFrame:
+    """The relation `actions`: every action active from `since` (UTC) on, without a capacity."""
+    start = pd.Timestamp(since, tz="UTC")
+    return pd.DataFrame({"action_id": actions, "channel": channels, "cost": costs, "active_from": start})
+
+
+def no_changes(key: str) -> pd.DataFrame:
+    """An empty `customer_changes` or `action_changes`."""
+    return pd.DataFrame(columns=[key, "changed_at", "attribute", "value"])
 
 
 def create_contract(engine: Engine, feature_columns: Mapping[str, str]) -> None:
@@ -90,13 +102,13 @@ def write_history(engine: Engine, history: History | Iterable[History], replace:
     blocks = [history] if isinstance(history, History) else history
     connection = engine.raw_connection()
     try:
-        with connection.cursor() as cursor:
-            if replace:
-                cursor.execute(f"truncate {', '.join(RELATIONS)}")
-            for number, block in enumerate(blocks):
-                for relation in RELATIONS:
-                    if number == 0 or not relation.startswith("action"):
-                        _copy(cursor, relation, getattr(block, relation))
+        cursor = connection.cursor()
+        if replace:
+            cursor.execute(f"truncate {', '.join(RELATIONS)}")
+        for number, block in enumerate(blocks):
+            for relation in RELATIONS:
+                if number == 0 or not relation.startswith("action"):
+                    _copy(cursor, relation, getattr(block, relation))
         connection.commit()
     finally:
         connection.close()  # back to the pool; what was not committed is rolled back
@@ -109,8 +121,8 @@ def _copy(cursor: Any, relation: str, rows: pd.DataFrame) -> None:
     """COPY a data frame into a relation; NaN and None become null."""
     if rows.empty:
         return
-    texts = {
-        name: np.char.add(np.datetime_as_string(column.to_numpy("datetime64[s]")), "Z")
+    texts: dict[str, Any] = {
+        str(name): np.char.add(np.datetime_as_string(column.to_numpy("datetime64[s]")), "Z")
         for name, column in rows.items()
         if isinstance(column.dtype, pd.DatetimeTZDtype)
     }
@@ -138,9 +150,7 @@ def simulate_to_crm(name: str, engine: Engine, as_of: dt.date, customers: int, s
     if name == "sales_channels":
         columns = sales_channels_history.FEATURE_COLUMNS
         simulations = (
-            sales_channels.simulate(
-                min(BLOCK, customers - first), seed + first, as_of=as_of, first_customer=first + 1
-            )
+            sales_channels.simulate(min(BLOCK, customers - first), seed + first, as_of=as_of, first_customer=first + 1)
             for first in range(0, customers, BLOCK)
         )
         blocks: Iterator[History] = map(sales_channels_history.to_history, simulations)

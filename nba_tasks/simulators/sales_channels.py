@@ -1,8 +1,8 @@
 """The sales-channels simulator: weekly choices among e-mail, letter, call and no action, over half a year.
 
 Letters and calls work with a delay, contact pressure tires customers and drives them away, a call pays after a visit
-that an e-mail brought about: what is best this week is not what is best for the half-year. After S. Huber's
-sales-channel project and [1]_; the rates and their sources stand in `market.py`.
+that an e-mail brought about: what is best this week is not what is best for the half-year (the setting of [1]_). The
+rates and their sources stand in `market.py`.
 
 References
 ----------
@@ -13,7 +13,7 @@ References
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from nba_tasks.dataset import OPEN, Catalogue, Transitions
 from nba_tasks.hashing import hash63
 from nba_tasks.simulators import channels_world as world_
-from nba_tasks.simulators.channels_world import ACTIONS, EVENTS, FEATURES, INTERVAL, Bools, Floats, Ints, Policy
+from nba_tasks.simulators.channels_world import ACTIONS, EVENTS, FEATURES, INTERVAL
+from nba_tasks.simulators.choice import Bools, Floats, Ints, Policy, drawn, published
 from nba_tasks.simulators.clock import day_number
 from nba_tasks.simulators.market import DEFAULT, Market
 
@@ -32,7 +33,7 @@ WEEKS = 26
 SETTLEMENT_LAG = 3
 AS_OF = dt.date(2026, 6, 1)  # where a study has no date of its own
 
-WEIGHTS = (0.0, 0.0, 0.0, 0.35, -3.0, 0.0)  # of EVENTS: the margin on an order's value, the handling of a complaint
+WEIGHTS = (0.0, 0.0, 0.0, 0.40, -2.0, 0.0)  # of EVENTS: the margin on an order's value, the handling of a complaint
 OUTCOMES = (*EVENTS, "contacts", "cost")
 
 
@@ -196,31 +197,6 @@ def _play(
     return _Played(state, eligible, probabilities, action, week)
 
 
-def published(probabilities: Floats, eligible: Bools) -> Floats:
-    """Probabilities as a log keeps them: six decimals, summing to 1 exactly enough; the likeliest takes the rest.
-
-    Raises
-    ------
-    ValueError
-        The policy gives probability to an action that is not eligible, or its probabilities do not sum to 1.
-    """
-    if (probabilities[~eligible] > 0).any() or (np.abs(probabilities.sum(axis=1) - 1) > 1e-6).any():
-        raise ValueError("a policy must share a probability of 1 among the eligible actions of every row")
-    rounded = np.round(probabilities, 6)
-    rows = np.arange(len(rounded))
-    likeliest = rounded.argmax(axis=1)
-    rounded[rows, likeliest] += 1 - rounded.sum(axis=1)
-    return np.round(rounded, 6)
-
-
-def drawn(probabilities: Floats, uniform: Floats) -> Ints:
-    """One action per row by inverting the distribution function; an action of probability 0 is never drawn."""
-    below = np.cumsum(probabilities, axis=1)[:, :-1] <= uniform[:, None]
-    action: Ints = below.sum(axis=1)
-    last = probabilities.shape[1] - 1 - (probabilities[:, ::-1] > 0).argmax(axis=1)
-    return np.minimum(action, last)
-
-
 def catalogue(market: Market = DEFAULT) -> Catalogue:
     """The four actions; features are one column per action and the cost."""
     cost = np.array((0.0, *market.cost))
@@ -237,7 +213,7 @@ def outcomes_of(week: world_.Week, action: Ints, market: Market) -> Floats:
 
 def reward_of(outcomes: Floats) -> Floats:
     """Weighted outcomes minus cost."""
-    return outcomes[..., : len(EVENTS)] @ np.array(WEIGHTS) - outcomes[..., -1]
+    return np.asarray(outcomes[..., : len(EVENTS)] @ np.array(WEIGHTS) - outcomes[..., -1])
 
 
 def to_transitions(simulation: Simulation) -> Transitions:

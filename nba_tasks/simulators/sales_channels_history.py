@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 
 from nba_tasks.simulators import channels_world as world_
 from nba_tasks.simulators.channels_world import ACTIONS, EVENTS
+from nba_tasks.simulators.choice import Ints
 from nba_tasks.simulators.clock import day_number, instants
-from nba_tasks.simulators.crm import History, array_literals
+from nba_tasks.simulators.crm import History, array_literals, catalogue_rows, no_changes
 from nba_tasks.simulators.market import AGE_BANDS, CHANNELS, SEGMENTS
 from nba_tasks.simulators.sales_channels import ANCHOR, Simulation
 
@@ -69,41 +71,48 @@ def to_history(simulation: Simulation) -> History:
             "decision_id": decision[made],
         }
     )
-    occurred, moment = simulation.occurred[row, column], simulation.moment[row, column].astype(np.int64)
-    seen = occurred & (start[:, None] + moment // 86_400 < today)
-    which, kind = np.nonzero(seen)
-    when = instants(start[which] + moment[which, kind] // 86_400, moment[which, kind] % 86_400, ZONE)
-    value = simulation.value[row, column][which]
-    events = pd.DataFrame(
-        {
-            "event_id": decision[which] * 10 + kind,
-            "customer_id": customer[which],
-            "occurred_at": when,
-            "event_type": np.array(EVENTS, dtype=object)[kind],
-            "value": np.where(kind == world_.PURCHASE, value, np.nan),
-        }
-    )
-    withdrawn = simulation.withdrawn[row, column] & seen[:, world_.COMPLAINT]
-    withdrawals = pd.DataFrame(
-        {
-            "row": row[withdrawn],
-            "customer_id": customer[withdrawn],
-            "changed_at": instants(
-                start[withdrawn] + moment[withdrawn, world_.COMPLAINT] // 86_400,
-                moment[withdrawn, world_.COMPLAINT] % 86_400,
-                ZONE,
-            ),
-            "channel": action[withdrawn] - 1,
-        }
-    )
+    events, withdrawals = _answers(simulation, row, column, start, decision)
     return History(
         contacts=contacts,
         events=events,
         decisions=decisions,
-        actions=_actions(simulation),
-        action_changes=pd.DataFrame(columns=["action_id", "changed_at", "attribute", "value"]),
+        actions=catalogue_rows(
+            ACTIONS, (None, *CHANNELS), (0.0, *simulation.market.cost), ANCHOR - dt.timedelta(days=1)
+        ),
+        action_changes=no_changes("action_id"),
         **_people(simulation, withdrawals),
     )
+
+
+def _answers(
+    simulation: Simulation, row: Ints, column: Ints, start: Ints, decision: Ints
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Events, and consents withdrawn with a complaint (with the customer's `row` and the number of the `channel`)."""
+    grid = simulation.grid
+    moment = simulation.moment[row, column].astype(np.int64)
+    day, second = start[:, None] + moment // 86_400, moment % 86_400
+    seen = simulation.occurred[row, column] & (day < day_number(grid.as_of))
+    which, kind = np.nonzero(seen)
+    value = simulation.value[row, column][which]
+    events = pd.DataFrame(
+        {
+            "event_id": decision[which] * 10 + kind,
+            "customer_id": grid.customer[row[which]],
+            "occurred_at": instants(day[which, kind], second[which, kind], ZONE),
+            "event_type": np.array(EVENTS, dtype=object)[kind],
+            "value": np.where(kind == world_.PURCHASE, value, np.nan),
+        }
+    )
+    gone = simulation.withdrawn[row, column] & seen[:, world_.COMPLAINT]
+    withdrawals = pd.DataFrame(
+        {
+            "row": row[gone],
+            "customer_id": grid.customer[row[gone]],
+            "changed_at": instants(day[gone, world_.COMPLAINT], second[gone, world_.COMPLAINT], ZONE),
+            "channel": simulation.action[row, column][gone].astype(np.int64) - 1,
+        }
+    )
+    return events, withdrawals
 
 
 def _people(simulation: Simulation, withdrawals: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -144,18 +153,6 @@ def _people(simulation: Simulation, withdrawals: pd.DataFrame) -> dict[str, pd.D
         }
     )
     return {"customers": customers, "customer_changes": pd.concat([*first, later], ignore_index=True)}
-
-
-def _actions(simulation: Simulation) -> pd.DataFrame:
-    anchor = np.full(len(CHANNELS), day_number(ANCHOR))
-    return pd.DataFrame(
-        {
-            "action_id": CHANNELS,
-            "channel": CHANNELS,
-            "cost": simulation.market.cost,
-            "active_from": instants(anchor, np.full(len(CHANNELS), DECIDED_AT), ZONE),
-        }
-    )
 
 
 def _words(truth: NDArray[np.bool_]) -> NDArray[Any]:

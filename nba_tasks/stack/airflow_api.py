@@ -176,6 +176,8 @@ class AirflowClient:
             if isinstance(entry, str):
                 said += entry.splitlines()
                 continue
+            if entry.get("logger") == "py.warnings":
+                continue
             said += str(entry.get("event", "")).splitlines()
             for error in entry.get("error_detail") or []:
                 said.append(f"{error.get('exc_type')}: {error.get('exc_value')}")

@@ -1,8 +1,7 @@
-"""The commands that start and stop the stack: `demo`, `up`, `down`, `forget`, `sql`."""
+"""The commands that start and stop the stack: `demo`, `up`, `down`, `hillstrom`, `forget`."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import time
@@ -14,12 +13,10 @@ from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from sqlalchemy.engine import make_url
 
 from nba_tasks.programme import ProgrammeError, read_programme
 from nba_tasks.settings import SettingsError, settings
 from nba_tasks.stack.errors import StackError
-from nba_tasks.stack.postgres import binaries
 from nba_tasks.stack.services import LOCK, Stack, interrupt_owner, only_one
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -35,6 +32,7 @@ def running_stack() -> Iterator[Stack]:
     with only_one(stack.home):
         if leftovers := stack.stop():
             console.print(f"stopped what an earlier run left behind: {', '.join(leftovers)}")
+        stack.check_ports()
         try:
             yield stack
         finally:
@@ -124,18 +122,6 @@ def forget() -> None:
             if stack.embedded:
                 shutil.rmtree(stack.embedded.socket_folder, ignore_errors=True)
             shutil.rmtree(stack.home)
-
-
-@app.command()
-def sql(database: Annotated[str, typer.Argument(help="crm, warehouse or hillstrom")] = "warehouse") -> None:
-    """Open a SQL prompt on one of the databases."""
-    with explained():
-        url = make_url(settings().url(f"NBA_{database.upper()}_URL"))
-        program = shutil.which("psql") or str(binaries() / "psql")
-        # The password travels in the environment: a command line is visible to every user of the machine.
-        environment = os.environ | ({"PGPASSWORD": str(url.password)} if url.password else {})
-        plain = url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
-        os.execve(program, [program, plain], environment)
 
 
 def stay(stack: Stack) -> NoReturn:

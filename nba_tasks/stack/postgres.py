@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 from sqlalchemy import create_engine, text
@@ -27,7 +27,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from nba_tasks.settings import DRIVER, psycopg2_url
+from nba_tasks.settings import DRIVER, psycopg2_url, settings
 from nba_tasks.stack.errors import StackError
 
 OLDEST_VERSION = 15
@@ -176,9 +176,6 @@ class EmbeddedServer:
             self._own(folder)
         self.log.touch(mode=0o600)
         self._own(self.log)
-        if os.geteuid() == 0:
-            for place in (self.folder, self.socket_folder, binaries()):
-                _let_traverse(place)
 
     @property
     def _owner(self) -> int:
@@ -210,6 +207,8 @@ class EmbeddedServer:
         if os.geteuid() == 0:
             account = system_account()
             who = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            for place in (self.folder, self.socket_folder, binaries()):
+                _let_traverse(place)
         # Output goes to a file: a server started by pg_ctl would hold a pipe open for ever.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
@@ -289,6 +288,22 @@ def external_server(url: str) -> Server:
     server = Server(parsed if parsed.database else parsed.set(database="postgres"))
     server.check_version()
     return server
+
+
+def open_prompt(database: str) -> NoReturn:
+    """Become psql on one of the stack's databases (`crm`, `warehouse`, …).
+
+    Raises
+    ------
+    SettingsError
+        The database's URL is not known.
+    """
+    url = make_url(settings().url(f"NBA_{database.upper()}_URL"))
+    program = shutil.which("psql") or str(binaries() / "psql")
+    # The password travels in the environment: a command line is visible to every user of the machine.
+    environment = os.environ | ({"PGPASSWORD": str(url.password)} if url.password else {})
+    plain = url.set(drivername="postgresql", password=None).render_as_string(hide_password=False)
+    os.execve(program, [program, plain], environment)
 
 
 @contextmanager

@@ -75,6 +75,11 @@ class Stack:
     def __post_init__(self) -> None:
         self.services: dict[str, Service] = {}
 
+    def check_ports(self) -> None:
+        """Refuse to start where another program holds a port; the error names it and the variable to set."""
+        check_port(self.settings.airflow_port, "NBA_AIRFLOW_PORT", "Airflow")
+        check_port(self.settings.mlflow_port, "NBA_MLFLOW_PORT", "MLflow")
+
     def start_database(self) -> Server:
         """Start the embedded server, or check the given one, and see that every database exists."""
         began = time.monotonic()
@@ -90,11 +95,9 @@ class Stack:
         Raises
         ------
         StackError
-            A port is taken, or a program ended or does not answer; it is named.
+            A program ended or does not answer; it is named.
         """
         began = time.monotonic()
-        check_port(self.settings.airflow_port, "NBA_AIRFLOW_PORT", "Airflow")
-        check_port(self.settings.mlflow_port, "NBA_MLFLOW_PORT", "MLflow")
         environment = self.environment(server)
         self.services = {service.name: service for service in self._programs(environment)}
         self.services["mlflow"].start()
@@ -136,12 +139,8 @@ class Stack:
 
     def urls(self, server: Server) -> dict[str, str]:
         """The variables through which the package finds this stack."""
-        return {
-            "NBA_CRM_URL": server.database_url("crm"),
-            "NBA_WAREHOUSE_URL": server.database_url("warehouse"),
-            "NBA_HILLSTROM_URL": server.database_url("hillstrom"),
-            "MLFLOW_TRACKING_URI": self.mlflow_url,
-        }
+        urls = {f"NBA_{name.upper()}_URL": server.database_url(name) for name in DATABASES}
+        return urls | {"MLFLOW_TRACKING_URI": self.mlflow_url}
 
     def environment(self, server: Server) -> dict[str, str]:
         """The environment of every program of the stack."""
@@ -297,8 +296,8 @@ def interrupt_owner(home: Path, patience: float = 60) -> None:
     raise StackError(f"process {owner}, which runs the stack of {home}, does not stop")
 
 
-def prepare_home(home: Path) -> None:
-    """Make the state folder and see that it can hold a demo.
+def prepare_home(home: Path, needed: int = FREE_BYTES_NEEDED) -> None:
+    """Make the state folder and see that it can hold a demo, with `needed` bytes free.
 
     Raises
     ------
@@ -315,9 +314,9 @@ def prepare_home(home: Path) -> None:
             f"the state folder {home} cannot be written ({error.strerror}); set NBA_HOME to another folder"
         ) from error
     free = shutil.disk_usage(home).free
-    if free < FREE_BYTES_NEEDED:
+    if free < needed:
         raise StackError(
-            f"only {free / 2**30:.1f} GB are free for {home}; {FREE_BYTES_NEEDED / 2**30:.0f} GB are needed: "
+            f"only {free / 2**30:.1f} GB are free for {home}; {needed / 2**30:.0f} GB are needed: "
             "make room, or set NBA_HOME to a folder on another disk"
         )
 

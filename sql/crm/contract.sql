@@ -34,7 +34,7 @@ create table if not exists events (
 create index if not exists events_occurred_at on events (occurred_at);
 create index if not exists events_customer on events (customer_id, occurred_at);
 
--- one row per action of the catalogue (`no_action` needs no row: the programme adds it)
+-- one row per action of the catalogue, `no_action` included (cost 0, no channel)
 create table if not exists actions (
     action_id       text primary key,
     channel         text,

@@ -26,7 +26,7 @@ select
     {{ relation | literal }},
     {{ batch_id }},
     s.row_number,
-    {{ "s." ~ key if key else "null" }},
+    {{ row_id }},
     {% if time %}case when isfinite(s.{{ time }}) then (s.{{ time }} at time zone {{ zone }})::date end{% else %}null{% endif %},
     bad_row.reasons,
     to_jsonb(s) - array['row_number', 'batch_id', 'loaded_at', 'digest', 'quarantined'],
@@ -34,6 +34,10 @@ select
 from bad_row
 join staging.{{ relation }} as s on s.batch_id = {{ batch_id }} and s.row_number = bad_row.row_number
 order by s.row_number
-limit {{ at_most }};
+limit (
+    select {{ examples }}
+    where (select count(*) from bad_row)
+        > {{ most }} * (select count(*) from staging.{{ relation }} where batch_id = {{ batch_id }})
+);
 
 drop table bad_row

@@ -95,7 +95,19 @@ select
           )
     ) as moved_actions
 {%- for relation in relations %},
+    -- Rows tried again were judged on their first night; and a single row is no share.
     (
-        select avg(quarantined::integer)::double precision from staging.{{ relation }} where batch_id = {{ batch_id }}
+        select case when count(*) filter (where s.quarantined) > 1 then avg(s.quarantined::integer)::double precision end
+        from staging.{{ relation }} as s
+        where s.batch_id = {{ batch_id }}
+          and not exists (
+              select from nba.quarantine as q
+              join nba.batches as b using (batch_id)
+              where q.programme_id = {{ programme_id }}
+                and q.relation = '{{ relation }}'
+                and q.resolved_by is null
+                and b.merged_at is not null
+                and q.row_id = {{ row_ids[relation] }}
+          )
     ) as {{ relation }}_quarantined
 {%- endfor %}

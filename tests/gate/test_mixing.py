@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from nba_tasks.gate import GateError, choose_mix
+from tests.gate.cases import FUTILE, SMALL, Floats, make_sample
+from tests.tiny_mdp import BETTER, FATIGUE, LOGGING, WORSE, TinyMdp, by_row
+
+GATE = SMALL.model_copy(update={"harm_min_events": 20.0})
+
+
+def mixtures(log_rows: Floats, new: Floats) -> dict[float, Floats]:
+    return {mix: (1 - mix) * LOGGING[log_rows] + mix * new[log_rows] for mix in (0.2, 0.5, 1.0)}
+
+
+def test_a_real_gain_opens_the_gate_and_the_best_predicted_bound_is_chosen() -> None:
+    sample, log = make_sample(3_000)
+    at = mixtures(log.state[:, 0].astype(int), BETTER)
+    choice = choose_mix(sample, at.__getitem__, GATE, gate_customers=4_500, mixes=tuple(at))
+    assert choice.mix is not None
+    assert not choice.reasons
+    qualified = [f for f in choice.forecasts if not f.obstacles]
+    assert choice.mix == max(qualified, key=lambda f: f.predicted_lower).mix
+    json.dumps(choice.to_dict(), allow_nan=False)
+
+
+def test_the_standard_error_is_scaled_to_the_gate() -> None:
+    sample, log = make_sample(1_000)
+    at = mixtures(log.state[:, 0].astype(int), BETTER)
+    same, larger = (choose_mix(sample, at.__getitem__, GATE, gate_customers=n, mixes=(0.5,)) for n in (1_000, 4_000))
+    (one,), (four,) = same.forecasts, larger.forecasts
+    assert one.estimate == four.estimate
+    assert (four.estimate - four.predicted_lower) == pytest.approx((one.estimate - one.predicted_lower) / 2)
+    assert four.power >= one.power
+
+
+@pytest.mark.parametrize(("mdp", "new"), [(FATIGUE, WORSE), (FUTILE, BETTER)], ids=["worse", "futile"])
+def test_no_gain_does_not_open_the_gate(mdp: TinyMdp, new: Floats) -> None:
+    sample, log = make_sample(2_000, mdp=mdp, seed=1)
+    at = mixtures(log.state[:, 0].astype(int), new)
+    choice = choose_mix(sample, at.__getitem__, GATE, gate_customers=3_000, mixes=tuple(at))
+    assert choice.mix is None
+    assert any("80% are asked for" in reason for reason in choice.reasons)
+
+
+def test_too_little_overlap_does_not_qualify() -> None:
+    sample, log = make_sample(2_000, horizon=8)
+    never = np.array([[0.01, 0.99], [0.99, 0.01]])
+    choice = choose_mix(sample, lambda _: by_row(never, log), GATE, gate_customers=3_000, mixes=(1.0,))
+    assert choice.mix is None
+    assert any("effective share" in reason for reason in choice.reasons)
+
+
+def test_a_critic_sharpens_the_forecast() -> None:
+    sample, log = make_sample(1_500)
+    at = mixtures(log.state[:, 0].astype(int), BETTER)
+    table = 0.5 * LOGGING + 0.5 * BETTER
+    critics = tuple(FATIGUE.critic(policy, log, sample.windows, 0.9) for policy in (table, LOGGING))
+    without = choose_mix(sample, at.__getitem__, GATE, gate_customers=2_000, mixes=(0.5,))
+    with_critic = choose_mix(
+        sample, at.__getitem__, GATE, gate_customers=2_000, mixes=(0.5,), critics_at=lambda _: (critics[0], critics[1])
+    )
+    spread = [f.estimate - f.predicted_lower for c in (without, with_critic) for f in c.forecasts]
+    assert spread[1] < 0.9 * spread[0]
+
+
+def test_unusable_propensities_do_not_open_the_gate() -> None:
+    sample, log = make_sample(100)
+    broken = replace(sample, propensity=np.zeros(len(log)))
+    choice = choose_mix(broken, lambda _: by_row(BETTER, log), GATE, gate_customers=100)
+    assert choice.mix is None
+    assert "no usable propensity" in choice.reasons[0]
+
+
+def test_nothing_to_try_is_an_error() -> None:
+    sample, log = make_sample(100)
+    with pytest.raises(GateError, match="at least one λ"):
+        choose_mix(sample, lambda _: by_row(BETTER, log), GATE, gate_customers=100, mixes=())

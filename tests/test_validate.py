@@ -1,0 +1,219 @@
+"""Every kind of bad row goes to quarantine with its reason; a bad night is refused with a plain list of reasons."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import pytest
+
+from nba_tasks import history, pull, validate
+from nba_tasks.contract import RELATIONS
+from nba_tasks.pull import PullError
+from nba_tasks.validate import ValidationFailed
+from tests.databases import (
+    AS_OF,
+    Databases,
+    TestServer,
+    contents,
+    killed_at,
+    make_programme,
+    night,
+    valid_night,
+)
+
+pytest_plugins = ("tests.databases",)
+
+PROGRAMME = make_programme()
+NEXT = AS_OF + dt.timedelta(days=1)
+
+BAD_ROWS = {
+    # row id: (what puts it into the CRM, part of the reason)
+    "twice": ("insert into contacts values ('twice', 'c1', '2024-02-01', 'mail'), ('twice', 'c1', '2024-02-01', 'call')",
+              "another row has the same contact_id"),
+    "twin": ("insert into contacts values ('twin', 'c1', '2024-02-01', 'mail'), ('twin', 'c1', '2024-02-01', 'mail')",
+             "of identical rows the first is kept"),
+    "": ("insert into contacts values ('', 'c1', '2024-02-01', 'mail')", "contact_id is missing"),
+    "k-unknown-action": ("insert into contacts values ('k-unknown-action', 'c1', '2024-02-01', 'fax')", "not in the catalogue"),
+    "k-no-action": ("insert into contacts values ('k-no-action', 'c1', '2024-02-01', 'no_action')", "no_action is not a contact"),
+    "k-nobody": ("insert into contacts values ('k-nobody', 'x', '2024-02-01', 'mail')", "refers to no valid customer"),
+    "k-when": ("insert into contacts values ('k-when', 'c1', null, 'mail')", "contacted_at is missing"),
+    "k-ever": ("insert into contacts values ('k-ever', 'c1', '-infinity', 'mail')", "contacted_at is missing"),
+    "e-unborn": ("insert into events values ('e-unborn', 'c1', '2023-05-01', 'visit')", "before the customer existed"),
+    "e-type": ("insert into events values ('e-type', 'c1', '2024-02-01', 'vist')", "not one of the programme's events"),
+    "e-nan": ("insert into events values ('e-nan', 'c1', '2024-02-01', 'visit', 'NaN')", "not finite"),
+    "e-inf": ("insert into events values ('e-inf', 'c1', '2024-02-01', 'visit', '-Infinity')", "not finite"),
+    "e-null": ("insert into events values ('e-null', 'c1', '2024-02-01', 'purchase', null)", "missing where the programme counts"),
+    "c-unborn": ("insert into customers values ('c-unborn', null)", "created_at is missing"),
+    "c-closed": ("insert into customers values ('c-closed', '2024-01-01', '2023-01-01')", "closed_at is before created_at"),
+    "a-cost": ("insert into actions values ('a-cost', 'email', -1)", "cost is missing, negative"),
+    "d-zero": ("insert into decisions values ('d-zero', 'c1', '2024-02-07', 'mail', '{no_action,mail}', '{1,0}')", "not above 0"),
+    "d-much": ("insert into decisions values ('d-much', 'c1', '2024-02-08', 'mail', '{no_action,mail}', '{-0.2,1.2}')", "above 1"),
+    "d-nan": ("insert into decisions values ('d-nan', 'c1', '2024-02-09', 'mail', '{no_action,mail}', '{0.5,NaN}')", "do not sum to 1"),
+    "d-null": ("insert into decisions values ('d-null', 'c1', '2024-02-10', 'mail', '{no_action,mail}', '{1,null}')", "a probability is missing"),
+    "d-sum": ("insert into decisions values ('d-sum', 'c1', '2024-02-11', 'mail', '{no_action,mail}', '{0.5,0.49}')", "do not sum to 1"),
+    "d-length": ("insert into decisions values ('d-length', 'c1', '2024-02-14', 'mail', '{no_action,mail}', '{1}')", "differ in length"),
+    "d-none": ("insert into decisions values ('d-none', 'c1', '2024-02-15', 'mail', '{}', '{}')", "or are empty"),
+    "d-other": ("insert into decisions values ('d-other', 'c1', '2024-02-16', 'call', '{no_action,mail}', '{0.5,0.5}')", "not one of eligible_actions"),
+    "d-fax": ("insert into decisions values ('d-fax', 'c1', '2024-02-17', 'mail', '{fax,mail}', '{0.5,0.5}')", "not in the catalogue"),
+    "d-again": ("insert into decisions values ('d-again', 'c1', '2024-02-18', 'mail', '{mail,mail}', '{0.5,0.5}')", "names an action twice"),
+    "d-two": ("insert into decisions select d || 'two', 'c1', '2024-02-21 10:00', 'mail', '{mail}', '{1}' from unnest('{d-,d+}'::text[]) as d", "another decision on that day"),
+    "c1|age": ("insert into customer_changes values ('c1', '2024-02-01', 'age', 'old')", "not a finite number"),
+    "c1|consent_email": ("insert into customer_changes values ('c1', '2024-02-01', 'consent_email', 'maybe')", "neither true nor false"),
+    "c1|segment": ("insert into customer_changes select 'c1', '2024-02-01', 'segment', v from unnest('{a,b}'::text[]) as v", "at the same moment"),
+    "mail|cost": ("insert into action_changes values ('mail', '2024-02-01', 'cost', 'free')", "not a finite number"),
+}  # fmt: skip
+
+
+def test_every_bad_row_goes_to_quarantine_and_all_others_to_history(databases: Databases, tmp_path: Path) -> None:
+    good = {relation: count for relation, count in valid_counts(databases).items()}
+    databases.run(*(statement for statement, _ in BAD_ROWS.values()))
+    lax = make_programme(validation={"max_quarantined_share": 1})
+    result = night(databases, lax, tmp_path)
+    assert result.passed
+    found: dict[str, str] = {}
+    for row_id, reasons, day, run_id in databases.rows("select row_id, reasons, day, run_id from nba.quarantine"):
+        found[row_id] = found.get(row_id, "") + "; ".join(reasons)
+        assert run_id == "a run"
+        assert day is None or day.year in (2023, 2024)
+    assert {row_id: part in found.get(row_id, "") for row_id, (_, part) in BAD_ROWS.items()} == dict.fromkeys(
+        BAD_ROWS, True
+    )
+    assert set(found) == {*BAD_ROWS, "d+two"}
+    # Of the twins one is in; everything that was good is in, nothing else.
+    merged = {relation: databases.rows(f"select count(*) from history.{relation}")[0][0] for relation in good}
+    assert merged == {**good, "contacts": good["contacts"] + 1}
+    # The quarantine holds the source's rows, to be looked at and repaired.
+    stored = databases.rows("select source_row from nba.quarantine where row_id = 'd-sum'")[0][0]
+    assert (stored["customer_id"], stored["probabilities"]) == ("c1", [0.5, 0.49])
+    assert str(result).count("×") >= 20
+
+
+def valid_counts(databases: Databases) -> dict[str, int]:
+    """Rows of the good contract before the run's date, by relation."""
+    with databases.crm.connect() as connection:
+        return {
+            relation.name: connection.exec_driver_sql(
+                f"select count(*) from {relation.name} where {relation.time} < '{AS_OF} 00:00+01'"
+            ).scalar_one()
+            for relation in RELATIONS.values()
+            if relation.time
+        }
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("delete from actions where action_id = 'no_action'", "no valid row no_action"),
+        ("delete from contacts; delete from decisions", "no contact and no decision"),
+        ("delete from events", "no event"),
+        ("delete from customers", "there is no customer"),
+        ("delete from events where occurred_at > '2024-02-25'", "the newest event is 4 days old"),
+        (
+            "delete from events where occurred_at between '2024-02-29 03:00+01' and '2024-03-01 12:00+01'",
+            "was the source loaded",
+        ),
+        ("update contacts set action_id = 'fax' where contact_id like 'k1_'", "1,0|0.9% of the rows are bad"),
+        (
+            "update events set occurred_at = '2020-01-01' where event_id like 'e2_'",
+            "10 × occurred_at is before the customer",
+        ),
+    ],
+)
+def test_a_bad_first_night_is_refused(databases: Databases, tmp_path: Path, change: str, reason: str) -> None:
+    databases.run(change)
+    strict = make_programme(validation={"max_quarantined_share": 0.004})
+    result = night(databases, strict, tmp_path)
+    assert not result.passed
+    assert any(part in line for line in result.critical for part in reason.split("|"))
+    with pytest.raises(ValidationFailed, match="refused: nothing of it enters history\n- "):
+        result.refuse_critical()
+    assert databases.rows("select count(*) from history.customers") == [(0,)]
+    with pytest.raises(PullError, match="validate it first"):
+        history.merge(databases.warehouse, strict, result.batch_id)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("update actions set channel = 'phone' where action_id = 'mail'", "mail (from email to phone)"),
+        ("delete from customers where customer_id like 'c__' and customer_id > 'c25'", "of the night before's"),
+        ("delete from events where occurred_at > '2024-02-29'", "0% of a usual day's"),
+        (
+            "insert into actions select 'a' || i, 'email', 0 from generate_series(1, 28) as i",
+            "32 actions have been seen",
+        ),
+    ],
+)
+def test_a_bad_second_night_is_refused(databases: Databases, tmp_path: Path, change: str, reason: str) -> None:
+    valid_night(databases, PROGRAMME)
+    before = contents(databases)["history.events"]
+    databases.run(change)
+    result = night(databases, make_programme(validation={"max_quarantined_share": 1}), tmp_path, NEXT)
+    assert any(reason in line for line in result.critical)
+    assert contents(databases)["history.events"] == before
+
+
+def test_repaired_at_the_source_the_same_date_passes(databases: Databases, tmp_path: Path) -> None:
+    databases.run("update contacts set action_id = 'fax' where action_id = 'mail'")
+    assert not night(databases, PROGRAMME, tmp_path).passed
+    databases.run("update contacts set action_id = 'mail' where action_id = 'fax'")
+    assert night(databases, PROGRAMME, tmp_path).passed
+    assert databases.rows("select count(*) from nba.quarantine") == [(0,)]
+
+
+def test_rows_that_stay_bad_do_not_fail_later_nights(databases: Databases, tmp_path: Path) -> None:
+    databases.run("update contacts set action_id = 'fax' where contact_id in ('k900', 'k901', 'k902')")
+    assert night(databases, PROGRAMME, tmp_path).passed
+    # Tonight's pull of contacts is the day of those three and one new day: 3 of 24 rows.
+    assert night(databases, PROGRAMME, tmp_path, NEXT).passed
+    databases.run("update contacts set action_id = 'fax' where contacted_at > '2024-03-02 12:00+01'")
+    assert not night(databases, PROGRAMME, tmp_path, NEXT + dt.timedelta(days=1)).passed
+
+
+def test_the_report_counts_and_tells_no_value(databases: Databases, tmp_path: Path) -> None:
+    databases.run(
+        "insert into customers select 'secret-' || i, '2023-07-01' from generate_series(1, 3) as i",
+        "insert into contacts select 'contact-' || i, 'secret-' || i, '2024-02-01', 'fax' from generate_series(1, 3) as i",
+        "insert into events select 'event-' || i, 'secret-' || i, '2024-02-01', 'private' from generate_series(1, 3) as i",
+    )
+    result = night(databases, PROGRAMME, tmp_path)
+    assert result.report is not None
+    pages = {page.name: page.read_text(encoding="utf-8") for page in result.report.parent.iterdir()}
+    assert set(pages) == {"index.html", "night.html", *(f"{relation}.html" for relation in RELATIONS)}
+    for secret in ("secret-", "contact-1", "event-1", "private", "fax"):
+        assert not [name for name, page in pages.items() if f">{secret}" in page or f"'{secret}" in page], secret
+        assert not any("secret-" in page for page in pages.values())
+    assert "action_id is in the catalogue" in pages["contacts.html"]
+    assert ">3<" in pages["index.html"]
+
+
+def test_killed_and_repeated_it_leaves_the_same(databases: Databases, server: TestServer, tmp_path: Path) -> None:
+    undisturbed = server.databases()
+    for each in (databases, undisturbed):
+        each.run("update contacts set action_id = 'fax' where contact_id in ('k900', 'k901')", "delete from decisions")
+        batch_id = pull.start(each.warehouse, PROGRAMME, AS_OF)
+        pull.pull(each.crm, each.warehouse, PROGRAMME, batch_id)
+
+    def work(each: Databases) -> None:
+        validate.validate(each.warehouse, PROGRAMME, batch_id, "a run", tmp_path / "report")
+
+    work(undisturbed)
+    for statement in (15, 40, 60):
+        assert killed_at(statement, lambda: work(databases), databases.crm, databases.warehouse)
+    work(databases)
+    assert contents(databases) == contents(undisturbed)
+    assert databases.rows("select count(*) from nba.quarantine") == [(2,)]
+
+
+def test_the_suites_are_great_expectations_own_format() -> None:
+    from great_expectations import ExpectationSuite
+
+    folder = Path(validate.__file__).parent.parent / "expectations"
+    assert {path.stem for path in folder.glob("*.json")} == {*RELATIONS, "night"}
+    for path in folder.glob("*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        suite = ExpectationSuite(content["name"], expectations=content["expectations"])
+        assert suite.name == path.stem
+        assert all(expectation["meta"]["reason"] for expectation in content["expectations"])
