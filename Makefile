@@ -11,6 +11,8 @@ UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
 PYTEST := $(BIN)/python -m pytest
 
 export UV_PYTHON_DOWNLOADS := never
+# The machine's certificates where it has them: a company's proxy is known there and nowhere else.
+export UV_SYSTEM_CERTS ?= $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),true,false)
 export PYTHONUNBUFFERED := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true

@@ -92,10 +92,10 @@ def policy_training(name: str) -> Any:
 
         @task(outlets=[gate_asset(name)])
         def gate(planned: dict[str, Any], mlflow_run: str, **context: Any) -> Any:
-            from nba_tasks import train
+            from nba_tasks import trial
 
             day = dt.date.fromisoformat(planned["as_of"])
-            gate_id = train.gate(programme(name), day, mlflow_run, dag_run_id=context["run_id"])
+            gate_id = trial.hold(programme(name), day, mlflow_run, dag_run_id=context["run_id"])
             yield Metadata(gate_asset(name), extra={"gate_id": gate_id, "as_of": planned["as_of"]})
 
         planned = plan()

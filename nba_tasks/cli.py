@@ -44,7 +44,7 @@ def check(name: Name) -> None:
     findings = steps.check(_programme(name))
     for finding in findings:
         typer.echo(str(finding))
-    if any(finding.severity == "error" for finding in findings):
+    if any(finding.level == "error" for finding in findings):
         raise typer.Exit(1)
     typer.echo("the contract is met")
 
@@ -72,7 +72,7 @@ def history(name: Name, as_of: AsOf = None) -> None:
 @app.command()
 def train(name: Name, as_of: AsOf = None, seed: int = 0) -> None:
     """Build the transitions, learn a candidate and hold its gate."""
-    from nba_tasks import steps
+    from nba_tasks import steps, trial
     from nba_tasks import train as training
 
     programme = _programme(name)
@@ -80,7 +80,7 @@ def train(name: Name, as_of: AsOf = None, seed: int = 0) -> None:
     for shard in steps.plan_training(programme, day):
         steps.build_transitions(programme, day, shard)
     run_id = training.learn(programme, day, seed=seed)
-    training.gate(programme, day, run_id)
+    trial.hold(programme, day, run_id)
 
 
 @app.command()

@@ -19,7 +19,7 @@ def markdown(content: dict[str, Any]) -> str:
     Parameters
     ----------
     content : dict
-        What `nba_tasks.train.Held.to_dict` gives (also the ledger's column `report`).
+        What `nba_tasks.trial.Held.to_dict` gives (also the ledger's column `report`).
     """
     lines = [
         f"# {content['verdict']}: version {content['candidate_version']} against {content['incumbent_version']}",

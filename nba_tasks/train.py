@@ -1,37 +1,32 @@
-"""Learn a candidate and hold its gate: the two heavy steps of the training DAG."""
+"""Learn: the behaviour model, the Q-function, and version 0, from the learn split."""
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from sqlalchemy.engine import Connection
 
-from nba_tasks import ledger, registry, report
+from nba_tasks import registry
 from nba_tasks import transitions as table
 from nba_tasks.batches import Batch, read_batch
 from nba_tasks.database import warehouse
-from nba_tasks.dataset import Catalogue, FloatArray, Transitions
-from nba_tasks.estimators import Critic
-from nba_tasks.gate import MIXES, MixChoice, Sample, Verdict, check_splits, choose_mix, judge
+from nba_tasks.dataset import Catalogue
 from nba_tasks.learners.behaviour import BehaviourModel
 from nba_tasks.learners.forest_q import ForestQ, fit_q
-from nba_tasks.learners.fqe import fit_fqe_of_several, values_by_step
-from nba_tasks.learners.frozen import FrozenForest
-from nba_tasks.policy import Floats, ServedPolicy, supported
+from nba_tasks.loading import load
+from nba_tasks.policy import supported
 from nba_tasks.policy_store import StoredPolicy
 from nba_tasks.programme import Programme
 from nba_tasks.shape import Shape
-from nba_tasks.windows import Windows, cut_windows
 
 log = logging.getLogger("nba_tasks")
 
@@ -60,14 +55,18 @@ class Source:
 
 
 @contextmanager
-def _reading(programme: Programme, as_of: dt.date) -> Iterator[tuple[Any, Source]]:
+def reading(programme: Programme, as_of: dt.date) -> Iterator[tuple[Connection, Source]]:
+    """A connection and what a training of `as_of` reads over it.
+
+    Raises
+    ------
+    BatchError, TransitionsError
+        The date's history or transitions are missing.
+    """
     with warehouse().connect() as connection:
         batch = read_batch(connection, programme, as_of)
         table.require_built(connection, programme, batch)
         yield connection, Source(batch, table.shape_of(connection, programme, batch))
-
-
-# Learn -------------------------------------------------------------------------------------------------------------
 
 
 def learn(programme: Programme, as_of: dt.date, *, seed: int = 0) -> str:
@@ -79,8 +78,8 @@ def learn(programme: Programme, as_of: dt.date, *, seed: int = 0) -> str:
         The MLflow run that holds both models.
     """
     settings = programme.learning
-    with _reading(programme, as_of) as (connection, source):
-        data, _ = table.load(connection, source.shape, ("learn",), settings.max_customers)
+    with reading(programme, as_of) as (connection, source):
+        data = load(connection, source.shape, "learn", settings.max_customers).transitions
     data.check()
     log.info("learning from %s epochs of %s customers", f"{len(data):,}", f"{len(np.unique(data.customer)):,}")
     with registry.run(programme, f"{as_of}", source.fingerprint()) as run_id:
@@ -119,294 +118,8 @@ def _report_sweep(sweep: int, residual: float) -> None:
         log.info("sweep %s: Bellman residual %.4f", sweep, residual)
 
 
-# Gate --------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Side:
-    """One split as a gate looks at it: its windows, and every policy's probabilities on its rows."""
-
-    data: Transitions
-    windows: Windows
-    q: Floats
-    behaviour_target: Floats
-    behaviour_logged: Floats
-    incumbent: Floats
-
-    @classmethod
-    def of(cls, data: Transitions, horizon: int, served: ServedPolicy) -> Side:
-        """Evaluate the models on a split's rows."""
-        return cls(
-            data=data,
-            windows=cut_windows(data, horizon),
-            q=np.asarray(served.q.values(data.state), dtype=np.float64),
-            behaviour_target=served.behaviour.probabilities(data.state, data.eligible_target),
-            behaviour_logged=served.behaviour.probabilities(data.state, data.eligible_logged),
-            incumbent=served.incumbent.probabilities(data.state, data.eligible_target),
-        )
-
-    def candidate(self, served: ServedPolicy, mix: float) -> Floats:
-        """The candidate's probabilities at a mix."""
-        mixtures = served.mixtures(self.q, self.behaviour_target, self.incumbent, self.data.eligible_target)
-        return mixtures(mix)
-
-    def sample(self, programme: Programme, charge: Floats | float) -> Sample:
-        """The split's windows with everything that does not depend on the candidate."""
-        return Sample.of(
-            self.data,
-            self.windows,
-            behaviour=self.behaviour_logged,
-            incumbent=self.incumbent,
-            discount=programme.learning.discount,
-            harms=programme.harms,
-            lost_charge=charge,
-        )
-
-
-def gate(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | None = None) -> int:
-    """Choose the mix on the select split, judge the candidate on the gate split, register it and write the ledger.
-
-    Returns
-    -------
-    int
-        The gate's id in the ledger. A run that was judged before keeps its gate.
-    """
-    with _reading(programme, as_of) as (connection, source):
-        if (before := ledger.gate_of_run(connection, run_id)) is not None:
-            log.info("this run was judged before: gate %s", before)
-            return before
-        loaded = {split: table.load(connection, source.shape, (split,))[0] for split in ("learn", "select", "gate")}
-    check_splits(**{split: np.unique(data.customer) for split, data in loaded.items()})
-    incumbent_version = registry.incumbent(programme)
-    assert incumbent_version is not None, "learning registers version 0"
-    with warehouse().connect() as connection:
-        k = ledger.attempts(connection, programme, incumbent_version) + 1
-    q, behaviour = _learned(run_id)
-    incumbent = registry.load(programme, incumbent_version)
-    incumbent.require_features(programme.feature_names)
-    # The mix is chosen below; every other layer stands.
-    layers = programme.layers
-    served = ServedPolicy(incumbent, q, behaviour, support=layers.support, mix=1.0, epsilon=layers.epsilon)
-    sides = {split: Side.of(data, programme.gate.horizon, served) for split, data in loaded.items()}
-    held = _hold(programme, source, served, q.forest, sides, k)
-    with registry.run(programme, "", {}, run_id=run_id):
-        stored = StoredPolicy(held.policy, programme.feature_names, source.catalogue.ids)
-        version = registry.register(programme, stored, {"verdict": held.verdict.verdict, "mix": str(held.policy.mix)})
-        registry.name(programme, "challenger", version)
-        content = held.to_dict(version, incumbent_version)
-        registry.log_report(content, report.markdown(content), report.figures(content))
-        registry.log_figures(held.metrics())
-    with warehouse().begin() as connection:
-        row = held.ledger_row() | {
-            "programme_id": source.batch.programme_id,
-            "as_of": as_of,
-            "batch_id": source.batch.batch_id,
-            "candidate_version": version,
-            "incumbent_version": incumbent_version,
-            "attempt": k if held.opened else None,
-            "report": json.dumps(content),
-            "mlflow_run_id": run_id,
-            "dag_run_id": dag_run_id,
-        }
-        gate_id = ledger.record(connection, row)
-    log.info("gate %s: %s\n%s", gate_id, held.verdict.verdict, "\n".join(held.reasons))
-    return gate_id
-
-
-@dataclass(frozen=True)
-class Held:
-    """A gate that was held: the candidate as it would be published, and what was found.
-
-    `opened` is False where no mix promised to pass: the figures are then shown for information, the verdict is DEFER,
-    and the attempt spends nothing.
-    """
-
-    policy: ServedPolicy
-    choice: MixChoice
-    verdict: Verdict
-    opened: bool
-    lost_customer_value: float
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        return self.verdict.reasons if self.opened else self.choice.reasons
-
-    def to_dict(self, version: int, incumbent_version: int) -> dict[str, Any]:
-        """The machine-readable report."""
-        return {
-            "candidate_version": version,
-            "incumbent_version": incumbent_version,
-            "mix": self.policy.mix,
-            "opened": self.opened,
-            "lost_customer_value": self.lost_customer_value,
-            "reasons": list(self.reasons),
-            "choice": self.choice.to_dict(),
-            **self.verdict.to_dict(),
-            "verdict": self.outcome,
-        }
-
-    @property
-    def outcome(self) -> str:
-        return self.verdict.verdict if self.opened else "DEFER"
-
-    def ledger_row(self) -> dict[str, Any]:
-        """The ledger's columns that the verdict gives."""
-        deciding, judged = self.verdict.deciding, self.verdict.judged
-        values = {f.policy: f.value for f in self.verdict.estimates if deciding and f.estimator == deciding.estimator}
-        evidence = next((r.figures for r in self.verdict.rules if r.rule == "evidence"), {})
-        share = judged.logged_share
-        return {
-            "alpha": deciding.alpha if deciding and self.opened else None,
-            "mix": self.policy.mix,
-            "value_incumbent": values.get("incumbent"),
-            "value_candidate": values.get("candidate"),
-            "delta": deciding.estimate if deciding else None,
-            "lower_bound": deciding.lower if deciding else None,
-            "upper_bound": deciding.upper if deciding else None,
-            "effective_size": evidence.get("candidate_effective_size"),
-            "windows": judged.windows,
-            "customers": judged.customers,
-            "verdict": self.outcome,
-            "propensities": "logged" if share == 1 else "estimated" if share == 0 else "mixed",
-        }
-
-    def metrics(self) -> dict[str, float]:
-        """What MLflow charts over runs."""
-        return {k: float(v) for k, v in self.ledger_row().items() if isinstance(v, (int, float)) and np.isfinite(v)}
-
-
-def _learned(run_id: str) -> tuple[ForestQ, BehaviourModel]:
-    """The models that `learn` logged."""
+def learned(run_id: str) -> tuple[ForestQ, BehaviourModel]:
+    """The models that `learn` logged to a run."""
     with tempfile.TemporaryDirectory() as folder:
-        learned = registry.fetch(run_id, "learned", Path(folder))
-        return ForestQ.load(learned / "q"), BehaviourModel.load(learned / "behaviour")
-
-
-def _hold(
-    programme: Programme, source: Source, served: ServedPolicy, forest: FrozenForest, sides: dict[str, Side], k: int
-) -> Held:
-    """Choose λ on the select split and judge on the gate split."""
-    loss = Loss.of(programme, sides["learn"].data)
-    critics = _Critics(programme, source.catalogue, served, sides["learn"], loss, forest)
-    select, judging = sides["select"], sides["gate"]
-    mixes = MIXES if programme.layers.mix == "auto" else (programme.layers.mix,)
-    choice = choose_mix(
-        select.sample(programme, loss.charge(select.data)),
-        lambda mix: select.candidate(served, mix),
-        programme.gate,
-        gate_customers=len(np.unique(judging.windows.customer)),
-        mixes=mixes,
-        k=k,
-        critics_at=critics.near(mixes, select),
-    )
-    opened = choice.mix is not None
-    mix = choice.mix or max(choice.forecasts, key=lambda forecast: forecast.power).mix
-    verdict = judge(
-        judging.sample(programme, loss.charge(judging.data)),
-        judging.candidate(served, mix),
-        programme.gate,
-        k=k,
-        critics=critics.near((mix,), judging)(mix),
-        weeks=_weeks(programme, judging.data),
-    )
-    return Held(served.with_mix(mix), choice, verdict, opened, loss.value)
-
-
-def _weeks(programme: Programme, data: Transitions) -> float:
-    """Length of the log, for remedies in weeks."""
-    return float(np.ptp(data.epoch) + 1) * programme.grid.interval_days / 7
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What losing a customer for good costs.
-
-    Attributes
-    ----------
-    value : float
-        As configured; else what a customer earns under business as usual from one epoch on, for ever.
-    horizon : int
-    discount : float
-    configured : bool
-    """
-
-    value: float
-    horizon: int
-    discount: float
-    configured: bool
-
-    @classmethod
-    def of(cls, programme: Programme, data: Transitions) -> Loss:
-        """From the programme file, else estimated as r̄ / (1 − γ · share who stay) per epoch on the learn split."""
-        horizon, discount = programme.gate.horizon, programme.learning.discount
-        configured = programme.reward.lost_customer_value
-        if configured is not None:
-            return cls(configured, horizon, discount, True)
-        settled = ~data.open
-        stay = 1 - float(data.lost[settled].mean())
-        return cls(max(0.0, float(data.reward[settled].mean())) / (1 - discount * stay), horizon, discount, False)
-
-    def charge(self, data: Transitions) -> Floats:
-        """The charge of each row, of shape (n,).
-
-        A window's rewards after a loss are 0, so what the loss costs *inside* the window is counted already; the
-        estimated value is charged for what lies beyond its end, discounted from there to the row's own step.
-        """
-        if self.configured:
-            return np.full(len(data), self.value)
-        beyond = self.horizon - data.epoch % self.horizon
-        return self.value * np.power(self.discount, beyond.astype(np.float64))
-
-
-class _Critics:
-    """Models of the candidate's and the incumbent's value, fitted on the learn split only."""
-
-    COARSE = (0.1, 0.3, 0.6, 1.0)
-    """Any critic leaves the estimate unbiased; one at a nearby λ is almost as precise, and these are soon fitted."""
-
-    def __init__(
-        self,
-        programme: Programme,
-        catalogue: Catalogue,
-        served: ServedPolicy,
-        learn: Side,
-        loss: Loss,
-        forest: FrozenForest,
-    ) -> None:
-        self.programme, self.catalogue, self.served, self.learn = programme, catalogue, served, learn
-        self.forest, self.charge = forest, loss.charge(learn.data)
-
-    def near(self, mixes: Sequence[float], side: Side) -> Callable[[float], tuple[Critic, Critic]]:
-        """A function from λ to the critics of candidate and incumbent on a side's windows."""
-        fitted = mixes if len(mixes) <= len(self.COARSE) else self.COARSE
-        policies = [self.learn.candidate(self.served, mix) for mix in fitted]
-        models = fit_fqe_of_several(
-            self.learn.data,
-            self.catalogue,
-            [*policies, self.learn.incumbent],
-            horizon=self.programme.gate.horizon,
-            discount=self.programme.learning.discount,
-            forest=self.forest,
-            terminal_charge=self.charge,
-        )
-        values = values_by_step(models, side.data.state)
-        incumbent = _critic(side, values[-1], side.incumbent)
-
-        def at(mix: float) -> tuple[Critic, Critic]:
-            nearest = min(range(len(fitted)), key=lambda i: abs(fitted[i] - mix))
-            return _critic(side, values[nearest], side.candidate(self.served, mix)), incumbent
-
-        return at
-
-
-def _critic(side: Side, values: FloatArray, probabilities: Floats) -> Critic:
-    """A model's values (horizon, n, n_actions), by steps to go, at the steps of a side's windows."""
-    rows = side.windows.rows
-    value, action_value = np.zeros(rows.shape), np.zeros(rows.shape)
-    for step in range(rows.shape[1]):
-        alive = np.flatnonzero(rows[:, step] >= 0)
-        at = rows[alive, step]
-        q = values[rows.shape[1] - step - 1, at]
-        value[alive, step] = (probabilities[at] * q).sum(axis=1)
-        action_value[alive, step] = q[np.arange(len(at)), side.data.action[at]]
-    return Critic(value, action_value)
+        found = registry.fetch(run_id, "learned", Path(folder))
+        return ForestQ.load(found / "q"), BehaviourModel.load(found / "behaviour")

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 import time
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import pandas as pd
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from sqlalchemy.engine import Connection, Engine
 
 from nba_tasks import database
 from nba_tasks.batches import Batch, read_batch
-from nba_tasks.dataset import OPEN, Transitions
 from nba_tasks.programme import Programme
 from nba_tasks.shape import Shape, read_shape
-
-Split = Literal["learn", "select", "gate"]
 
 
 class TransitionsError(RuntimeError):
@@ -185,73 +178,3 @@ def epoch_parameters(connection: Connection, programme: Programme, batch: Batch,
         "shard": shard,
         "shards": programme.shards,
     }
-
-
-def load(
-    connection: Connection, shape: Shape, splits: tuple[Split, ...], max_customers: int | None = None
-) -> tuple[Transitions, NDArray[np.str_]]:
-    """Read the transitions of some splits as arrays, whole customers in the order of their key.
-
-    Parameters
-    ----------
-    max_customers : int, optional
-        Read about this many customers instead of all (those with the smallest share of the sampling hash).
-
-    Returns
-    -------
-    transitions : Transitions
-    split : array of shape (n,)
-        Each row's split, as its first letter.
-    """
-    columns = [
-        *("customer_key", "epoch", "action", "reward", "eligible_logged", "eligible_target", "propensity"),
-        *("done", "split", "contacts", "cost"),
-        *(o.column for o in shape.outcomes),
-        *(f.column for f in shape.features),
-    ]
-    letters = ", ".join(f"'{name[0]}'" for name in splits)
-    table = database.quote_identifier(shape.table)
-    chosen = f"split in ({letters})"
-    if max_customers is not None:
-        count = f"select count(distinct customer_key) from {table} where {chosen}"
-        total = connection.exec_driver_sql(count).scalar_one()
-        share = min(1.0, max_customers / max(total, 1))
-        # Keys are handed out one by one; multiplying by an odd constant spreads them over 2^32 evenly.
-        chosen += f" and (customer_key::bigint * 2654435761 % 4294967296) < {int(share * 2**32)}"
-    names = ", ".join(map(database.quote_identifier, columns))
-    query = f"select {names} from {table} where {chosen} order by customer_key, epoch"
-    data = _read(connection, query, columns)
-    return _arrays(data, shape), data["split"].to_numpy(dtype=str)
-
-
-def _read(connection: Connection, query: str, columns: list[str]) -> pd.DataFrame:
-    buffer = io.BytesIO()
-    raw: Any = connection.connection.driver_connection
-    with raw.cursor() as cursor:
-        cursor.copy_expert(f"copy ({query}) to stdout with (format csv)", buffer)
-    buffer.seek(0)
-    types: dict[str, Any] = dict.fromkeys(columns, np.float32)
-    types |= {"customer_key": np.int32, "epoch": np.int32, "eligible_logged": np.int32, "eligible_target": np.int32}
-    types |= {"done": str, "split": str}
-    return pd.read_csv(buffer, header=None, names=columns, dtype=types)
-
-
-def _arrays(data: pd.DataFrame, shape: Shape) -> Transitions:
-    bits = np.int32(1) << np.arange(len(shape.actions), dtype=np.int32)
-    action = data["action"].to_numpy()
-    outcomes = data[[*(o.column for o in shape.outcomes), "contacts", "cost"]].to_numpy(np.float32)
-    done = (data["done"] == "t").to_numpy()
-    return Transitions(
-        customer=data["customer_key"].to_numpy(),
-        epoch=data["epoch"].to_numpy(),
-        state=data[[f.column for f in shape.features]].to_numpy(np.float32),
-        action=np.where(np.isnan(action), OPEN, action).astype(np.int16),
-        reward=np.nan_to_num(data["reward"].to_numpy()),
-        outcomes=np.nan_to_num(outcomes),
-        eligible_logged=(data["eligible_logged"].to_numpy()[:, None] & bits) != 0,
-        eligible_target=(data["eligible_target"].to_numpy()[:, None] & bits) != 0,
-        propensity=data["propensity"].to_numpy(),
-        done=done,
-        lost=done.copy(),
-        outcome_names=shape.outcome_names,
-    )

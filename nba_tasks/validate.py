@@ -236,7 +236,8 @@ class _Checks:
             "max_quarantined_share": validation.max_quarantined_share,
             "no_action_rows_needed": int(self.programme.actions.no_action),
         }
-        results = self.expectations.run(suite, f"select * from (\n{facts_query}\n) as night", parameters)
+        row = ", ".join(f"{_constant(value)} as {name}" for name, value in facts.items())
+        results = self.expectations.run(suite, f"select {row}", parameters)
         self.expectations.write(results, self.run_id, self.folder / "night.html")
         reasons: dict[str, list[str]] = {"critical": [], "warning": []}
         for result in results.results:
@@ -302,6 +303,11 @@ def _values(programme: Programme, batch: PendingBatch) -> dict[str, Any]:
         "numbers": _texts(numbers),
         "action_numbers": _texts(programme.actions.features),
     }
+
+
+def _constant(value: float | str | None) -> str:
+    """SQL for a number, a text or null."""
+    return "null::double precision" if value is None else quote_literal(value) if isinstance(value, str) else str(value)
 
 
 def _texts(values: Iterable[str]) -> str:

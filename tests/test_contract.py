@@ -8,8 +8,6 @@ from nba_tasks import contract
 from nba_tasks.contract import ContractError, Finding
 from tests.databases import Databases, make_programme
 
-pytest_plugins = ("tests.databases",)
-
 
 def check(databases: Databases, **changes: object) -> list[Finding]:
     return contract.check(databases.crm, make_programme(**changes))

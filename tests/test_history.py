@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
-from nba_tasks import history, pull
+from nba_tasks import contract, history, pull
+from nba_tasks.contract import RELATIONS
 from nba_tasks.hashing import hash63, uniforms
+from nba_tasks.programme import read_programme
 from nba_tasks.pull import PullError
+from nba_tasks.settings import settings
+from nba_tasks.simulators.crm import simulate_to_crm
 from tests.databases import (
     AS_OF,
     Databases,
@@ -21,8 +25,6 @@ from tests.databases import (
     night,
     valid_night,
 )
-
-pytest_plugins = ("tests.databases",)
 
 PROGRAMME = make_programme()
 NEXT = AS_OF + dt.timedelta(days=1)
@@ -64,7 +66,7 @@ def test_the_first_batch_is_the_source(databases: Databases) -> None:
     assert databases.rows("select distinct action, eligible, propensity from history.decisions order by 1") == [
         (0, 0b111, 0.5), (2, 0b111, 0.3),
     ]  # fmt: skip
-    assert all(rows == [(0,)] for rows in (databases.rows("select count(*) from staging.events"),))
+    assert databases.rows("select count(*) from staging.events") == [(0,)]
 
 
 def test_customers_are_hashed_as_in_python(databases: Databases) -> None:
@@ -76,7 +78,7 @@ def test_customers_are_hashed_as_in_python(databases: Databases) -> None:
     ):
         assert offset == hash63("shop", "offset", "1", customer_id) % 7
         assert bucket == hash63("shop", "shard", "1", customer_id) % 1024
-        arm_draw, split_draw = draws["arm"][customer_id], draws["split"][customer_id]
+        arm_draw, split_draw = arms[customer_id], splits[customer_id]
         assert arm == ("h" if arm_draw < 0.1 else "b" if arm_draw < 0.2 else "s")
         assert split == ("h" if arm == "h" else "l" if split_draw < 0.5 else "s" if split_draw < 0.7 else "g")
 
@@ -247,3 +249,15 @@ def test_a_bad_customer_keeps_the_last_good_version(databases: Databases, tmp_pa
         "select count(*) from history.customer_versions join history.customers using (customer_key)"
         " where customer_id = 'c1' and superseded_by is null"
     ) == [(1,)]
+
+
+def test_the_simulated_histories_keep_the_contract(databases: Databases, tmp_path: Path) -> None:
+    programme = read_programme(settings().programmes / "sales_channels.yaml")
+    as_of = dt.date(2025, 10, 1)
+    databases.run(*(f"drop table {relation}" for relation in RELATIONS))
+    simulate_to_crm("sales_channels", databases.crm, as_of, customers=2000, seed=1)
+    assert [str(finding) for finding in contract.check(databases.crm, programme)] == []
+    result = night(databases, programme, tmp_path, as_of)
+    assert result.passed
+    assert set(result.quarantined.values()) == {0}
+    same_as_source(databases, 1, as_of)

@@ -14,8 +14,6 @@ from nba_tasks.contract import ContractError
 from nba_tasks.pull import GridChanged, PullError
 from tests.databases import AS_OF, Databases, TestServer, contents, killed_at, make_programme, valid_night
 
-pytest_plugins = ("tests.databases",)
-
 PROGRAMME = make_programme()
 NEXT = AS_OF + dt.timedelta(days=1)
 

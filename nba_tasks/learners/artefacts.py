@@ -18,7 +18,10 @@ from nba_tasks.dataset import Catalogue
 
 Estimator = TypeVar("Estimator", bound=BaseEstimator)
 
-TRUSTED = ("sklearn.tree._tree.Tree",)
+TRUSTED = (
+    "sklearn.tree._tree.Tree",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+)
 """Types beyond skops' own list of harmless ones that our models consist of."""
 
 

@@ -14,6 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import Engine
 
+from nba_tasks.simulators.market import DEFAULT, Market
+
 CONTRACT = Path(__file__).parents[2] / "sql" / "crm" / "contract.sql"
 BLOCK = 50_000  # customers written at a time: what is in memory stays small however many are asked for
 
@@ -133,12 +135,16 @@ def _copy(cursor: Any, relation: str, rows: pd.DataFrame) -> None:
     cursor.copy_expert(f"copy {relation} ({columns}) from stdin with (format csv, null '')", buffer)
 
 
-def simulate_to_crm(name: str, engine: Engine, as_of: dt.date, customers: int, seed: int) -> None:
+def simulate_to_crm(
+    name: str, engine: Engine, as_of: dt.date, customers: int, seed: int, market: Market = DEFAULT
+) -> None:
     """Fill the contract's relations, emptied first, with a simulated history up to `as_of`.
 
     Parameters
     ----------
     name : {'sales_channels', 'testbed'}
+    market : Market
+        How the customers of `sales_channels` behave.
 
     Raises
     ------
@@ -150,7 +156,9 @@ def simulate_to_crm(name: str, engine: Engine, as_of: dt.date, customers: int, s
     if name == "sales_channels":
         columns = sales_channels_history.FEATURE_COLUMNS
         simulations = (
-            sales_channels.simulate(min(BLOCK, customers - first), seed + first, as_of=as_of, first_customer=first + 1)
+            sales_channels.simulate(
+                min(BLOCK, customers - first), seed + first, market, as_of=as_of, first_customer=first + 1
+            )
             for first in range(0, customers, BLOCK)
         )
         blocks: Iterator[History] = map(sales_channels_history.to_history, simulations)

@@ -7,10 +7,11 @@ Sources, by the letters used below (house lists; amounts in euros; the retailer 
 [C]  Campaign Monitor, e-mail benchmarks 2022, retail: 17% opened, .7% clicked, .1% unsubscribed per send; all
      industries 21.5%, 2.3%, .1%. Other collections give 15-30%, 1-2.5% and .1-.5%.
 [D]  DMA / ANA response rate reports: a letter to a house list was answered by 3.4% (2012), 3.7% (2015), 9% (2018; as a
-     letter-size envelope 15.1%).
-[L]  Practitioners' "half-life" of a mailing: half of all answers are in after one to four weeks.
+     letter-size envelope 15.1%). We count every answer as an added purchase, which is generous to letters.
+[L]  Practitioners' "half-life": half of all answers to bulk post are in after three to four weeks. We stay below it
+     (half within two weeks), so that four weeks show most of a letter's effect.
 [T]  DMA response rate report 2012: calls to a house list ended in an order in 12.95% of cases, to all lists in 8.21%;
-     call centres report 1-3% for cold calls.
+     call centres call 1-3% of calls over all lists good. The best customers, called warm, lie far above these averages.
 [S]  Mailbox providers ask senders to stay below .1% complaints per send and block above .3%.
 [R]  No published figure: a range that we state, wide enough to hold what practitioners report.
 """
@@ -118,10 +119,14 @@ CONTACT_DOES_NOTHING = replace(
 )
 """Contacts only cost money: the best policy is to make none."""
 
+QUIET = replace(DEFAULT, restraint=1.9)
+"""The logging policy contacts one customer in five a week: the volume of a large CRM."""
+
 MARKETS = {
     "default": DEFAULT,
     "myopic_is_optimal": MYOPIC_IS_OPTIMAL,
     "contact_does_nothing": CONTACT_DOES_NOTHING,
+    "quiet": QUIET,
 }
 
 

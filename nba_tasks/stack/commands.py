@@ -19,14 +19,16 @@ from nba_tasks.settings import SettingsError, settings
 from nba_tasks.stack.errors import StackError
 from nba_tasks.stack.services import LOCK, Stack, interrupt_owner, only_one
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console(highlight=False)
+
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def running_stack() -> Iterator[Stack]:
     """A stack to start, stopped whatever happens: an error, Ctrl-C, SIGTERM, a closed terminal."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in ENDS:
         signal.signal(number, _interrupt)
     stack = Stack(settings(), report=lambda line: console.print(f"  {line}"))
     with only_one(stack.home):
@@ -36,7 +38,7 @@ def running_stack() -> Iterator[Stack]:
         try:
             yield stack
         finally:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in ENDS:
                 signal.signal(number, signal.SIG_IGN)  # a second Ctrl-C must not leave half of it running
             stopped = stack.stop()
             with suppress(OSError):  # the terminal may be gone

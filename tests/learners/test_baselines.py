@@ -55,8 +55,9 @@ def test_the_best_single_action_is_found(make_log: MakeLog) -> None:
 
 def test_returns_are_summed_backwards(make_log: MakeLog) -> None:
     log, _ = make_log(6)
-    expected = np.array(log.reward)
+    expected = np.array(log.reward, dtype=np.float64)
     for row in range(len(log) - 2, -1, -1):
         if log.customer[row] == log.customer[row + 1]:
             expected[row] += 0.5 * expected[row + 1]
-    np.testing.assert_allclose(with_returns_as_reward(log, 0.5).reward, expected, rtol=1e-12)
+    found = np.asarray(with_returns_as_reward(log, 0.5).reward, dtype=np.float64)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)

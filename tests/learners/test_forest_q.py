@@ -34,7 +34,8 @@ def literal_sweeps(
     """Fixed point of frozen FQI by loops over rows, trees and leaves, from Q = level, with the given structure."""
     n, n_actions = allowed.shape
     level = [float(v) for v in q.level.read(log.state.astype(np.float32), np.empty((1, 0), dtype=np.float32))[0]]
-    pairs = encode(np.repeat(log.state, n_actions, axis=0), catalogue.features, np.tile(np.arange(n_actions), n))
+    states = np.repeat(np.asarray(log.state, dtype=np.float64), n_actions, axis=0)
+    pairs = encode(states, catalogue.features, np.tile(np.arange(n_actions), n))
     nodes = q.effect.forest.forest.apply(pairs).reshape(n, n_actions, -1).tolist()
     learned = [
         i

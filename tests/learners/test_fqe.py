@@ -96,7 +96,8 @@ def literal_fqe(
 ) -> list[dict[tuple[int, int], float]]:
     """Leaf averages, one row and one tree at a time. Returns per step the Q of (row, action)."""
     n, n_actions = policy.shape
-    pairs = encode(np.repeat(log.state, n_actions, axis=0), catalogue.features, np.tile(np.arange(n_actions), n))
+    states = np.repeat(np.asarray(log.state, dtype=np.float64), n_actions, axis=0)
+    pairs = encode(states, catalogue.features, np.tile(np.arange(n_actions), n))
     nodes = forest.forest.apply(pairs).reshape(n, n_actions, -1).tolist()
     leaf = {(i, a): nodes[i][a] for i in range(n) for a in range(n_actions)}
     steps: list[dict[tuple[int, int], float]] = []

@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from nba_tasks.settings import REPOSITORY
 from nba_tasks.stack.postgres import Server, binaries, throw_away_server
+from nba_tasks.stack.secrets import Secrets
 from tests.stack.airflow_options import KNOWN
 
 COMPOSE = REPOSITORY / "docker-compose.yml"
@@ -71,13 +72,13 @@ def test_every_airflow_option_exists() -> None:
     assert {name for name in given if name.startswith("AIRFLOW__")} <= KNOWN
 
 
-def test_airflow_understands_every_command() -> None:
+def test_airflow_understands_every_command(tmp_path: Path) -> None:
     commands = airflow_commands()
     assert len(commands) == 6
     code = "import json, sys; from airflow.cli.cli_parser import get_parser; parser = get_parser()\n"
     code += "for command in json.loads(sys.argv[1]): parser.parse_args(command)"
     auth_manager = SERVICES["airflow-init"]["environment"]["AIRFLOW__CORE__AUTH_MANAGER"]
-    environment = os.environ | {"AIRFLOW__CORE__AUTH_MANAGER": auth_manager}
+    environment = os.environ | {"AIRFLOW__CORE__AUTH_MANAGER": auth_manager, "AIRFLOW_HOME": str(tmp_path)}
     command = [sys.executable, "-c", code, json.dumps(commands)]
     parsed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert parsed.returncode == 0, parsed.stderr[-2000:]
@@ -159,6 +160,36 @@ def test_init_script_gives_each_role_its_own_and_no_more() -> None:
         for forbidden in ("DELETE FROM customers", "UPDATE decisions SET action_id = 'x'", "DROP TABLE contacts"):
             with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
                 execute(server, "nba", forbidden, "crm")
+
+
+@pytest.mark.slow
+def test_airflow_init_makes_the_admin_and_may_be_repeated(tmp_path: Path) -> None:
+    service = SERVICES["airflow-init"]
+    script = service["command"][-1].replace("$$", "$")
+    with throw_away_server(["airflow"]) as server:
+        environment = os.environ | {
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "AIRFLOW_HOME": str(tmp_path),
+            "AIRFLOW__CORE__AUTH_MANAGER": service["environment"]["AIRFLOW__CORE__AUTH_MANAGER"],
+            "AIRFLOW__CORE__FERNET_KEY": Secrets.generate().fernet_key,
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": server.database_url("airflow"),
+            "ADMIN_USER": "chief",
+            "ADMIN_PASSWORD": "a long one",
+            "ADMIN_EMAIL": "chief@example.org",
+        }
+        for _ in range(2):
+            done = subprocess.run(
+                ["bash", "-euc", script], env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        with create_engine(server.database_url("airflow"), poolclass=NullPool).connect() as connection:
+            roles = connection.execute(
+                text(
+                    "SELECT username, r.name FROM ab_user u JOIN ab_user_role ur ON ur.user_id = u.id "
+                    "JOIN ab_role r ON r.id = ur.role_id"
+                )
+            )
+            assert [tuple(row) for row in roles] == [("chief", "Admin")]
 
 
 def _connections(server: Server) -> list[tuple[str, str]]:
