@@ -16,19 +16,19 @@ then clear the task `pull` of this run. **Repeating a run** is safe: the same da
 import datetime as dt
 from typing import Any
 
-from airflow.sdk import Metadata, dag, task
+from airflow.sdk import CronTriggerTimetable, Metadata, dag, task
 
 from nba_tasks.workflow import DEFAULT_ARGUMENTS, as_of, as_of_param, history_asset, programme, programmes
 
 
-def contact_history(name: str) -> Any:
+def contact_history(name: str, zone: str) -> Any:
     """The DAG of one programme."""
 
     @dag(
         dag_id=f"{name}.contact_history",
         dag_display_name=f"{name}: contact history",
-        schedule="0 2 * * *",
-        start_date=dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
+        # Not at once when it is switched on: the first scheduled night is the next one.
+        schedule=CronTriggerTimetable("0 2 * * *", timezone=zone, run_immediately=dt.timedelta(0)),
         catchup=False,
         max_active_runs=1,
         default_args=DEFAULT_ARGUMENTS,
@@ -64,5 +64,5 @@ def contact_history(name: str) -> Any:
     return build()
 
 
-for _name in programmes():
-    contact_history(_name)
+for _name, _programme in programmes().items():
+    contact_history(_name, _programme.grid.business_timezone)

@@ -8,14 +8,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
-import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from nba_tasks.settings import settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @cache
@@ -72,6 +74,8 @@ def execute(connection: Connection, name: str, parameters: dict[str, Any] | None
 
 def frame(connection: Connection, query: str, parameters: dict[str, Any] | None = None) -> pd.DataFrame:
     """The rows of a query as a DataFrame."""
+    import pandas as pd
+
     return pd.read_sql_query(sa.text(query), connection, params=parameters or {})
 
 

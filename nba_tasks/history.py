@@ -38,6 +38,9 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Columns that `sql/history/rows/*.sql` give."""
 
+ANALYZE_FROM = 10_000
+"""Added rows from which on a relation's statistics are taken anew."""
+
 
 @dataclass(frozen=True)
 class Merged:
@@ -82,7 +85,12 @@ def merge(warehouse: Engine, programme: Programme, batch_id: int) -> Merged:
         connection.execute(
             sa.text("update nba.batches set merged_at = now() where batch_id = :batch_id"), {"batch_id": batch_id}
         )
-        return Merged(batch_id, merging.added, merging.ended)
+    with warehouse.begin() as connection:
+        for relation in KEYS:
+            # The next statements are planned by what the table holds now; a few rows more do not matter.
+            if merging.added.get(relation, 0) >= ANALYZE_FROM:
+                connection.exec_driver_sql(f"analyze history.{relation}")
+    return Merged(batch_id, merging.added, merging.ended)
 
 
 def staged_rows(connection: Connection, batch_id: int) -> Mapping[str, int]:

@@ -10,7 +10,6 @@ import datetime as dt
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -299,7 +298,7 @@ class _Reader:
             relation=self.relation.name,
             time=self.relation.time,
         ).all()
-        return {row.day for row in set(map(_key, there)) ^ set(map(_key, here))}
+        return {day for day, _, _ in {tuple(row) for row in there} ^ {tuple(row) for row in here}}
 
     def _quarantined_days(self) -> set[dt.date]:
         """Days with open quarantine rows, however old: their rows are tried again."""
@@ -320,17 +319,6 @@ class _Reader:
         """SQL for the instant at which a local date starts."""
         zone = quote_literal(self.programme.grid.business_timezone)
         return f"(timestamp '{day.isoformat()}' at time zone {zone})"
-
-
-@dataclass(frozen=True)
-class _Day:
-    day: dt.date
-    rows: int
-    digest: int
-
-
-def _key(row: Any) -> _Day:
-    return _Day(row.day, row.rows, row.digest)
 
 
 def _ranges(days: Iterable[dt.date]) -> Iterable[tuple[dt.date, dt.date]]:

@@ -14,18 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nba_tasks import policy_store
-from nba_tasks.policy_store import StoredPolicy
 from nba_tasks.programme import Programme
 from nba_tasks.settings import settings
 
 if TYPE_CHECKING:
     import mlflow
 
+    from nba_tasks.policy_store import StoredPolicy
+
 Alias = Literal["version_0", "challenger", "champion", "previous"]
 
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 class RegistryError(RuntimeError):
@@ -63,6 +64,8 @@ def register(programme: Programme, stored: StoredPolicy, tags: dict[str, str]) -
     """Log a policy to the active run and register it as the model's next version."""
     import mlflow
 
+    from nba_tasks import policy_store
+
     with tempfile.TemporaryDirectory() as folder:
         policy_store.save(stored, Path(folder) / "policy")
         mlflow.pyfunc.log_model(
@@ -99,6 +102,8 @@ def name(programme: Programme, alias: Alias, version: int) -> None:
 def load(programme: Programme, version: int) -> StoredPolicy:
     """The policy of a version."""
     import mlflow
+
+    from nba_tasks import policy_store
 
     client()
     with tempfile.TemporaryDirectory() as folder:

@@ -8,12 +8,12 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.pyfunc import PythonModel, PythonModelContext
+from mlflow.pyfunc.model import PythonModel, PythonModelContext
 
 from nba_tasks import policy_store
 
 
-class PolicyModel(PythonModel):  # type: ignore[misc]  # mlflow ships no types
+class PolicyModel(PythonModel):
     """A served policy behind MLflow's interface."""
 
     def load_context(self, context: PythonModelContext) -> None:

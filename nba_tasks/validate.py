@@ -319,10 +319,12 @@ class _GreatExpectations:
 
     def __init__(self, warehouse: Engine) -> None:
         os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read on import
-        for name in ("great_expectations", "great_expectations.data_context.types.base"):
-            logging.getLogger(name).setLevel(logging.WARNING)
         import great_expectations as gx
         from great_expectations.data_context.types.base import ProgressBarsConfig
+
+        # After the import, which sets levels of its own.
+        for name in ("great_expectations", "great_expectations.data_context.types.base"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
         self.context = gx.get_context(mode="ephemeral")
         self.context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)

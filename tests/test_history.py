@@ -72,7 +72,8 @@ def test_the_first_batch_is_the_source(databases: Databases) -> None:
 def test_customers_are_hashed_as_in_python(databases: Databases) -> None:
     valid_night(databases, PROGRAMME)
     ids = [f"c{i}" for i in range(1, 101)]
-    draws = {purpose: dict(zip(ids, uniforms("shop", purpose, "1", ids), strict=True)) for purpose in ("arm", "split")}  # type: ignore[arg-type]
+    arms = dict(zip(ids, uniforms("shop", "arm", "1", ids), strict=True))
+    splits = dict(zip(ids, uniforms("shop", "split", "1", ids), strict=True))
     for customer_id, offset, bucket, split, arm in databases.rows(
         "select customer_id, offset_days, bucket, split::text, arm::text from history.customers"
     ):

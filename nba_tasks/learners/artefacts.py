@@ -6,11 +6,11 @@ Only the types pinned here are ever built from a file; whatever else a file name
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import skops.io
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
@@ -25,13 +25,21 @@ TRUSTED = (
 """Types beyond skops' own list of harmless ones that our models consist of."""
 
 
+def _skops() -> Any:
+    """skops, imported without the warnings of every other loaded module, whose attributes it walks through."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import skops.io
+    return skops.io
+
+
 class ArtefactError(ValueError):
     """A stored model that is missing, damaged, or names a type that we do not trust; the message says which."""
 
 
 def save_estimator(estimator: BaseEstimator, path: Path) -> None:
     """Write an estimator in skops' format."""
-    skops.io.dump(estimator, path)
+    _skops().dump(estimator, path)
 
 
 def load_estimator(path: Path, kind: type[Estimator]) -> Estimator:
@@ -43,10 +51,10 @@ def load_estimator(path: Path, kind: type[Estimator]) -> Estimator:
         The file is missing or damaged, names an untrusted type, or holds another kind of estimator.
     """
     try:
-        unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
+        unknown = sorted(set(_skops().get_untrusted_types(file=path)) - set(TRUSTED))
         if unknown:
             raise ArtefactError(f"{path}: refused, because it names types that are not trusted: {', '.join(unknown)}")
-        estimator = skops.io.load(path, trusted=list(TRUSTED))
+        estimator = _skops().load(path, trusted=list(TRUSTED))
     except ArtefactError:
         raise
     except Exception as error:  # skops and zipfile raise many kinds for a damaged file; all mean the same here

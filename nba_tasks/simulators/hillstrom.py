@@ -11,15 +11,27 @@ References
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sqlalchemy import Engine
 
+from nba_tasks.dataset import Catalogue, Transitions
 from nba_tasks.simulators.clock import day_number, instants
-from nba_tasks.simulators.crm import History, array_literals, catalogue_rows, no_changes
+from nba_tasks.simulators.crm import (
+    History,
+    array_literals,
+    catalogue_rows,
+    create_contract,
+    no_changes,
+    write_history,
+)
+from nba_tasks.single_actions import single_actions
+from nba_tasks.windows import cut_windows
 
 ANCHOR = dt.date(2026, 1, 5)  # the file has no dates: all customers are decided on that day
 ZONE = ZoneInfo("Europe/Berlin")
@@ -43,6 +55,14 @@ COLUMNS = (
     "recency", "history_segment", "history", "mens", "womens", "zip_code", "newbie", "channel", "segment", "visit",
     "conversion", "spend",
 )  # fmt: skip
+OUTCOMES = ("visit", "conversion", "purchase")
+PUBLISHED = {
+    "no_action": (0.10617, 0.00573, 0.6528),
+    "mens_email": (0.18276, 0.01253, 1.4226),
+    "womens_email": (0.15140, 0.00884, 1.0772),
+}
+"""Visit rate, conversion rate and mean spend of each arm, over all 64,000 customers of the published file."""
+
 HISTORY_SEGMENTS = (
     (100.0, "1) $0 - $100"),
     (200.0, "2) $100 - $200"),
@@ -185,3 +205,64 @@ def _events(data: pd.DataFrame, customer: NDArray[np.int64], rng: np.random.Gene
         ],
         ignore_index=True,
     )
+
+
+def load(crm: Engine, path: Path) -> dt.date:
+    """Fill a CRM database with the file's customers, emptied first; returns the date to decide for."""
+    data = read(path)
+    create_contract(crm, FEATURE_COLUMNS)
+    write_history(crm, to_history(data), replace=True)
+    return AS_OF
+
+
+@dataclass(frozen=True)
+class ArmCheck:
+    """One arm and outcome: what importance sampling estimates, and what randomisation shows.
+
+    Attributes
+    ----------
+    estimate, lower, upper : float
+        Self-normalised estimate of "always this action", with its two-sided 95% interval.
+    arm_mean : float
+        Mean of the customers used who were in this arm.
+    published : float or None
+        The whole experiment's mean; None for a generated file.
+    """
+
+    action_id: str
+    outcome: str
+    customers: int
+    estimate: float
+    lower: float
+    upper: float
+    arm_mean: float
+    published: float | None
+
+
+def check_arms(transitions: Transitions, catalogue: Catalogue, published: bool) -> list[ArmCheck]:
+    """Compare the estimates of "always one arm" with the arms themselves, on the given customers.
+
+    Parameters
+    ----------
+    transitions : Transitions
+        One epoch per customer.
+    published : bool
+        Whether the file is the published one, whose arm means are known.
+    """
+    windows = cut_windows(transitions, 1)
+    rows = windows.rows[:, 0]
+    found = []
+    for single in single_actions(transitions, windows, catalogue, discount=0.0):
+        if single.outcome not in OUTCOMES:
+            continue
+        column = transitions.outcomes[rows, transitions.outcome_names.index(single.outcome)]
+        in_arm = transitions.action[rows] == catalogue.ids.index(single.action_id)
+        lower, upper = single.estimate.interval(0.05)
+        truth = PUBLISHED[single.action_id][OUTCOMES.index(single.outcome)] if published else None
+        mean = float(column[in_arm].astype(np.float64).mean())
+        found.append(
+            ArmCheck(
+                single.action_id, single.outcome, single.customers, single.estimate.value, lower, upper, mean, truth
+            )
+        )
+    return found

@@ -81,11 +81,13 @@ def demo(
 @app.command()
 def hillstrom(data: Annotated[Path, typer.Argument(exists=True, dir_okay=False)]) -> None:
     """The same loop on the customers of a published, randomised e-mail test."""
-    from nba_tasks.stack.demo import HillstromCrm, run_demo
+    from nba_tasks.database import warehouse
+    from nba_tasks.stack.demo import HillstromCrm, run_demo, show_arms
 
     with explained(), running_stack() as stack:
         configuration = read_programme(stack.settings.programmes / "hillstrom.yaml")
-        run_demo(stack, console, configuration, HillstromCrm(data))
+        as_of = run_demo(stack, console, configuration, HillstromCrm(data))
+        show_arms(console, warehouse(), configuration, as_of)
 
 
 @app.command()

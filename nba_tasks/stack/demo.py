@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markdown import Markdown
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +27,7 @@ from nba_tasks.stack.errors import StackError
 from nba_tasks.stack.services import ADMIN, Stack
 
 PREVIEW_ROWS = 10
+PUBLISHED_AT_LEAST = 15_000  # customers of the published file at the gate; a generated one is smaller
 
 Fill = Callable[[Engine], tuple[dt.date, str]]
 """Fills a programme's CRM; returns the date to decide for, and what it did in words."""
@@ -79,12 +81,12 @@ class HillstromCrm:
     data: Path
 
     def __call__(self, crm: Engine) -> tuple[dt.date, str]:
-        from nba_tasks.hillstrom import load
+        from nba_tasks.simulators.hillstrom import load
 
         return load(crm, self.data), f"{self.data} loaded"
 
 
-def run_demo(stack: Stack, console: Console, programme: Programme, fill: Fill) -> None:
+def run_demo(stack: Stack, console: Console, programme: Programme, fill: Fill) -> dt.date:
     """From nothing to an action list, and print it.
 
     Parameters
@@ -94,6 +96,11 @@ def run_demo(stack: Stack, console: Console, programme: Programme, fill: Fill) -
     programme : Programme
     fill : callable
         Fills the programme's CRM while Airflow starts; returns the date to decide for, and what it did in words.
+
+    Returns
+    -------
+    date
+        The date that was decided for.
 
     Raises
     ------
@@ -118,6 +125,7 @@ def run_demo(stack: Stack, console: Console, programme: Programme, fill: Fill) -
     show_results(console, warehouse, crm, programme, as_of)
     console.print(f"\nall of it took {time.monotonic() - began:.0f} s\n")
     show_addresses(console, stack)
+    return as_of
 
 
 def prepare_data(warehouse: Engine, crm: Engine, fill: Fill) -> tuple[dt.date, str]:
@@ -138,7 +146,7 @@ def run_dags(client: AirflowClient, console: Console, programme: str, as_of: dt.
     """The whole loop through Airflow: one DAG by hand, two by assets, then tonight's actions."""
     names = ("contact_history", "policy_training", "promotion_review", "nightly_actions")
     history, training, review, nightly = (f"{programme}.{name}" for name in names)
-    for dag_id in (history, training, review, nightly):
+    for dag_id in (history, training, review):
         client.unpause(dag_id)
     run = follow(client, console, client.trigger(history, {"as_of": str(as_of)}))
     for dag_id in (training, review):
@@ -147,6 +155,7 @@ def run_dags(client: AirflowClient, console: Console, programme: str, as_of: dt.
             console.print(f"  {dag_id} has no reason to run again")
             break
         run = follow(client, console, started)
+    client.unpause(nightly)  # not earlier: the history's asset would start it before there is a champion
     follow(client, console, client.trigger(nightly, {"as_of": str(as_of)}))
 
 
@@ -196,16 +205,30 @@ def show_results(console: Console, warehouse: Engine, crm: Engine, programme: Pr
     """
     from nba_tasks.ledger import last_gate
     from nba_tasks.publish import preview
+    from nba_tasks.report import markdown
 
     gate = last_gate(warehouse, programme.programme)
     if not gate:
         raise StackError(f"the ledger holds no gate of {programme.programme}")
-    figures = Table("the gate", "", title_justify="left")
-    for name, value in gate.items():
-        figures.add_row(name, _shown(value))
-    console.print(figures)
+    console.print(Markdown(markdown(gate["report"])))
+    console.print(f"decision: {gate['decision'] or 'none'}, by {gate['decided_by'] or 'nobody'}\n")
     rows = preview(crm, programme, as_of, PREVIEW_ROWS)
     console.print(_as_table(f"campaign_list for {as_of}, first rows", rows) if rows else f"no list for {as_of}")
+
+
+def show_arms(console: Console, warehouse: Engine, programme: Programme, as_of: dt.date) -> None:
+    """Print what importance sampling says of every arm of the e-mail test, beside what randomisation says."""
+    from nba_tasks.batches import read_batch
+    from nba_tasks.loading import load
+    from nba_tasks.simulators.hillstrom import check_arms
+    from nba_tasks.transitions import shape_of
+
+    with warehouse.connect() as connection:
+        shape = shape_of(connection, programme, read_batch(connection, programme, as_of))
+        judging = load(connection, shape, "gate").transitions
+    published = len(judging) > PUBLISHED_AT_LEAST
+    rows = [vars(check) for check in check_arms(judging, shape.catalogue(), published)]
+    console.print(_as_table("what each arm earns: estimated from the log, and as randomised (gate's customers)", rows))
 
 
 def show_addresses(console: Console, stack: Stack) -> None:

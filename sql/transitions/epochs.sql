@@ -180,7 +180,8 @@ featured as (
     cross join lateral (
         select
             s.epoch = n.end_epoch as ends_here,
-            s.epoch = n.open_epoch as is_open
+            s.epoch = n.open_epoch as is_open,
+            s.epoch = n.open_epoch - 1 as opens_next
 {%- for feature in features %},
             {{ feature.expression }} as {{ feature.column | identifier }}
 {%- endfor %}
@@ -203,7 +204,7 @@ select
     case when not r.is_open then r.contacts end as contacts,
     coalesce(r.ends_here, false) and not r.is_open as done,
     not r.is_open and not coalesce(r.ends_here, false)
-        and r.epoch + 1 = (select n.open_epoch from ending as n where n.customer_key = r.customer_key) as truncated,
+        and r.opens_next as truncated,
     r.split
 {%- for outcome in outcomes %},
     case when not r.is_open then r.{{ outcome.column | identifier }} end as {{ outcome.column | identifier }}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # ships no type hints
 
 from nba_tasks.dataset import OPEN, Catalogue, Transitions
 
@@ -53,6 +54,13 @@ def random_log(
     ids = ("no_action", *(f"action_{i}" for i in range(1, n_actions)))
     channels = (None, *("email" for _ in range(1, n_actions)))
     return log, Catalogue(ids, channels, np.arange(n_actions, dtype=np.float64), features_of_actions)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Fits this small lose more to waiting threads than they gain, above all on a busy machine."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture
