@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from nba_tasks.database import execute, quote_identifier
 from nba_tasks.programme import (
+    MAX_ACTIONS,
     NO_ACTION,
     ContactFeature,
     CustomerFeature,
@@ -343,17 +344,13 @@ def _content_findings(connection: Connection, programme: Programme, source: Sour
 def _catalogue_findings(connection: Connection, programme: Programme, names: Mapping[str, str]) -> Iterable[Finding]:
     where = programme.crm.relations.actions
     rows = connection.execute(sa.text(f"select action_id::text, channel::text from {names['actions']}")).all()
-    ids = {row.action_id for row in rows}
-    if programme.actions.no_action and NO_ACTION not in ids:
+    ids = {row.action_id for row in rows} | {NO_ACTION}  # it is always there, listed or not
+    if len(ids) > MAX_ACTIONS:
         yield Finding(
             "error",
             where,
-            f"the catalogue has no row {NO_ACTION!r}",
-            f"Insert it (cost 0, channel null), or set actions.{NO_ACTION} to false where a contact is always made",
-        )
-    if len(ids) > 31:
-        yield Finding(
-            "error", where, f"{len(ids)} actions; at most 31 are supported", "Group offers, or split the programme"
+            f"{len(ids)} actions; at most {MAX_ACTIONS} are supported",
+            "Group offers, or split the programme",
         )
     for row in rows:
         if row.action_id != NO_ACTION and row.channel not in programme.channels:

@@ -50,8 +50,13 @@ class Publication:
 
 def ensure_tables(connection: Connection, programme: Programme) -> None:
     """Make the tables that this project writes in the CRM, where they are missing."""
-    names = {"campaign_list": database.quote_identifier(programme.crm.relations.campaign_list)}
-    connection.exec_driver_sql(database.statement("crm/published", **names).replace("%", "%%"))
+    relations = programme.crm.relations
+    query = database.statement(
+        "crm/published",
+        decisions=database.quote_identifier(relations.decisions),
+        campaign_list=database.quote_identifier(relations.campaign_list),
+    )
+    connection.exec_driver_sql(query.replace("%", "%%"))
 
 
 def publish(
@@ -201,6 +206,7 @@ def _decisions(
     index = draw(probability, scores["draw"].to_numpy())
     rows = np.arange(len(index))
     value = np.array(scores["expected_value"].tolist(), dtype=np.float64)
+    possible = probability > 0
     expected, nothing = value[rows, index], np.where(eligible[:, 0], value[:, 0], np.nan)
     return pd.DataFrame(
         {
@@ -209,9 +215,10 @@ def _decisions(
             "customer_id": scores["customer_id"],
             "decided_at": dt.datetime.combine(as_of, dt.time(), programme.grid.zone),
             "action_id": ids[index],
-            "eligible_actions": ["{" + ",".join(f'"{i}"' for i in ids[row]) + "}" for row in eligible],
-            "probabilities": _over_eligible(probability, eligible),
-            "expected_values": _over_eligible(value, eligible),
+            # As the contract has it, only what had a chance: an action without support is as good as forbidden.
+            "eligible_actions": ["{" + ",".join(f'"{i}"' for i in ids[row]) + "}" for row in possible],
+            "probabilities": _over_eligible(probability, possible),
+            "expected_values": _over_eligible(value, possible),
             "reason": _reasons(ids, index, value, eligible, scores["arm"].to_numpy(str)),
             "explored": index != probability.argmax(axis=1),
             "arm": scores["arm"].map(ARMS),

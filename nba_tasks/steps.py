@@ -46,12 +46,14 @@ def validate(programme: Programme, as_of: dt.date, run_id: str) -> None:
 
     Raises
     ------
-    ValidationError
+    ValidationFailed
         Something critical failed; the message lists it.
     """
     batch_id = pulling.start(warehouse(), programme, as_of)
     folder = settings().home / "validation" / programme.programme / as_of.isoformat()
-    validation.validate(warehouse(), programme, batch_id, run_id, folder)
+    result = validation.validate(warehouse(), programme, batch_id, run_id, folder)
+    result.refuse_critical()
+    log.info("%s\nreport: %s", result, result.report)
 
 
 def merge(programme: Programme, as_of: dt.date) -> None:

@@ -234,7 +234,6 @@ class _Checks:
             "freshness_days": validation.freshness_days,
             "min_volume_share": validation.min_volume_share,
             "max_quarantined_share": validation.max_quarantined_share,
-            "no_action_rows_needed": int(self.programme.actions.no_action),
         }
         row = ", ".join(f"{_constant(value)} as {name}" for name, value in facts.items())
         results = self.expectations.run(suite, f"select {row}", parameters)

@@ -37,7 +37,6 @@ def test_a_good_database_has_no_finding(databases: Databases) -> None:
         ("alter table customers alter consent_email type text", "customers.consent_email", "boolean"),
         ("alter table customers alter age type text", "customers.age", "categories"),
         ("alter table decisions alter probabilities type text", "decisions.probabilities", "double precision[]"),
-        ("delete from actions where action_id = 'no_action'", "actions", "no row 'no_action'"),
         ("update actions set channel = 'pigeon' where action_id = 'call'", "actions.channel", "'pigeon'"),
         ("insert into actions select 'a' || i, 'email', 0 from generate_series(1, 30) as i", "actions", "at most 31"),
         ("delete from contacts", "contacts.action_id", "no row"),

@@ -132,7 +132,6 @@ def valid_counts(databases: Databases) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ("delete from actions where action_id = 'no_action'", "no valid row no_action"),
         ("delete from contacts; delete from decisions", "no contact and no decision"),
         ("delete from events", "no event"),
         ("delete from customers", "there is no customer"),

@@ -6,7 +6,6 @@ import datetime as dt
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from sqlalchemy import Engine
 
+from nba_tasks.database import statement
 from nba_tasks.simulators.market import DEFAULT, Market
 
-CONTRACT = Path(__file__).parents[2] / "sql" / "crm" / "contract.sql"
 BLOCK = 50_000  # customers written at a time: what is in memory stays small however many are asked for
 
 
@@ -86,7 +85,8 @@ def create_contract(engine: Engine, feature_columns: Mapping[str, str]) -> None:
         PostgreSQL type of each feature column of `customers`.
     """
     with engine.begin() as connection:
-        connection.exec_driver_sql(CONTRACT.read_text(encoding="utf-8"))
+        connection.exec_driver_sql(statement("crm/contract"))
+        connection.exec_driver_sql(statement("crm/published", decisions="decisions", campaign_list="campaign_list"))
         for name, kind in feature_columns.items():
             connection.exec_driver_sql(f'alter table customers add column if not exists "{name}" {kind}')
 

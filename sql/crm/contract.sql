@@ -34,7 +34,7 @@ create table if not exists events (
 create index if not exists events_occurred_at on events (occurred_at);
 create index if not exists events_customer on events (customer_id, occurred_at);
 
--- one row per action of the catalogue, `no_action` included (cost 0, no channel)
+-- one row per action of the catalogue; `no_action` (cost 0, no channel) may stand here, and is always there
 create table if not exists actions (
     action_id       text primary key,
     channel         text,
@@ -63,24 +63,3 @@ create table if not exists action_changes (
     primary key (action_id, attribute, changed_at)
 );
 create index if not exists action_changes_changed_at on action_changes (changed_at);
-
--- one row per randomised decision, `no_action` included: what was allowed, with which probabilities, and what was drawn
-create table if not exists decisions (
-    decision_id       text primary key,
-    customer_id       text not null,
-    decided_at        timestamptz not null,
-    action_id         text not null,
-    eligible_actions  text[] not null,
-    probabilities     double precision[] not null,  -- one for each eligible action, in the same order
-    -- from here on: known only of decisions that this project published
-    programme         text,
-    expected_values   double precision[],           -- one for each eligible action, in the same order
-    reason            text,
-    explored          boolean,
-    arm               text,
-    policy_version    text,
-    run_id            text,
-    published_at      timestamptz
-);
-create index if not exists decisions_decided_at on decisions (decided_at);
-create index if not exists decisions_customer on decisions (customer_id, decided_at);

@@ -1,4 +1,25 @@
--- What this project writes back into the CRM, beside `decisions` (contract.sql).
+-- What this project writes back into the CRM. `decisions` is read as well: it is the log that the next policy learns from.
+
+-- One row per randomised decision, `no_action` included: what was allowed, with which probabilities, and what was drawn
+create table if not exists {{ decisions }} (
+    decision_id       text primary key,
+    customer_id       text not null,
+    decided_at        timestamptz not null,
+    action_id         text not null,
+    eligible_actions  text[] not null,
+    probabilities     double precision[] not null,  -- one for each eligible action, in the same order
+    -- from here on: known only of decisions that this project published
+    programme         text,
+    expected_values   double precision[],           -- one for each eligible action, in the same order
+    reason            text,
+    explored          boolean,
+    arm               text,
+    policy_version    text,
+    run_id            text,
+    published_at      timestamptz
+);
+create index if not exists decisions_decided_at on {{ decisions }} (decided_at);
+create index if not exists decisions_customer on {{ decisions }} (customer_id, decided_at);
 
 -- One row per programme and night whose list was published; it is never rewritten, only marked expired.
 create table if not exists publications (

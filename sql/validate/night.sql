@@ -73,10 +73,9 @@ select
         where k.programme_id = {{ programme_id }} and v.superseded_by is null
     ), 0) as customer_volume,
     (
-        select count(*) from staging.actions where batch_id = {{ batch_id }} and not quarantined and action_id = {{ no_action }}
-    ) as no_action_rows,
-    (
         select count(*) from (
+            select {{ no_action }} as action_id
+            union
             select action_id from history.actions where programme_id = {{ programme_id }}
             union
             select action_id from staging.actions where batch_id = {{ batch_id }} and not quarantined

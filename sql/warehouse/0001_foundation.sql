@@ -297,7 +297,7 @@ create table nba.gates (
     gate_id           integer  generated always as identity primary key,
     programme_id      smallint not null references nba.programmes,
     as_of             date     not null,
-    batch_id          integer  not null references nba.batches,
+    batch_id          integer  not null,  -- no reference: the ledger outlives a rebuild of the history
     candidate_version integer  not null,  -- version of the registered model
     incumbent_version integer  not null,
     attempt           integer,            -- k: how many candidates this incumbent has faced; null: the gate never opened
