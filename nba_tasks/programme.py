@@ -256,6 +256,7 @@ class Learning(Section):
     trees: int = Field(60, ge=1)
     min_samples_leaf: int = Field(50, ge=1)
     refits: int = Field(3, ge=1, description="sweeps that grow new trees before their structure is frozen")
+    grow_rows: int = Field(200_000, ge=1, description="rows that trees are grown on; leaf averages always use all")
     max_sweeps: int = Field(500, ge=1)
     tolerance: float = Field(1e-3, gt=0, description="stop at this Bellman residual, as a share of the reward's spread")
     max_customers: int | None = Field(None, ge=1, description="learn from a sample of this many customers")

@@ -60,24 +60,28 @@ def fetch(run_id: str, path: str, into: Path) -> Path:
     return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=str(into)))
 
 
-def register(programme: Programme, stored: StoredPolicy, tags: dict[str, str]) -> int:
-    """Log a policy to the active run and register it as the model's next version."""
+def register(programme: Programme, stored: StoredPolicy, role: Literal["version 0", "candidate"]) -> int:
+    """Log a policy to the active run and register it as the model's next version; once per run and role."""
     import mlflow
 
     from nba_tasks import policy_store
 
+    active = mlflow.active_run()
+    assert active is not None
+    for known in client().search_model_versions(f"name = '{programme.programme}' and run_id = '{active.info.run_id}'"):
+        if known.tags.get("role") == role:
+            return int(known.version)  # an earlier try of the task came this far
+
     with tempfile.TemporaryDirectory() as folder:
         policy_store.save(stored, Path(folder) / "policy")
-        mlflow.pyfunc.log_model(
+        logged = mlflow.pyfunc.log_model(
             name="policy",
             python_model=str(Path(__file__).with_name("served_model.py")),
             artifacts={"policy": str(Path(folder) / "policy")},
             pip_requirements=["nba-tasks"],
         )
-        active = mlflow.active_run()
-        assert active is not None
         version = mlflow.register_model(
-            f"runs:/{active.info.run_id}/policy", programme.programme, tags=tags, await_registration_for=0
+            logged.model_uri, programme.programme, tags={"role": role}, await_registration_for=0
         )
     return int(version.version)
 

@@ -6,7 +6,7 @@ import datetime as dt
 import hashlib
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,9 +19,9 @@ from nba_tasks import registry
 from nba_tasks import transitions as table
 from nba_tasks.batches import Batch, read_batch
 from nba_tasks.database import warehouse
-from nba_tasks.dataset import Catalogue
+from nba_tasks.dataset import Catalogue, Transitions
 from nba_tasks.learners.behaviour import BehaviourModel
-from nba_tasks.learners.forest_q import ForestQ, fit_q
+from nba_tasks.learners.forest_q import FittedQ, ForestQ, fit_q
 from nba_tasks.loading import load
 from nba_tasks.policy import supported
 from nba_tasks.policy_store import StoredPolicy
@@ -84,21 +84,7 @@ def learn(programme: Programme, as_of: dt.date, *, seed: int = 0) -> str:
     log.info("learning from %s epochs of %s customers", f"{len(data):,}", f"{len(np.unique(data.customer)):,}")
     with registry.run(programme, f"{as_of}", source.fingerprint()) as run_id:
         registry.log_parameters(settings.model_dump() | {"seed": seed, "rows": len(data)})
-        behaviour = BehaviourModel.fit(data, seed=seed)
-        likely = behaviour.probabilities(data.state, data.eligible_target)
-        fitted = fit_q(
-            data,
-            source.catalogue,
-            discount=settings.discount,
-            trees=settings.trees,
-            min_samples_leaf=settings.min_samples_leaf,
-            refits=settings.refits,
-            max_sweeps=settings.max_sweeps,
-            tolerance=settings.tolerance,
-            supported=supported(likely, data.eligible_target, programme.layers.support),
-            seed=seed,
-            on_sweep=_report_sweep,
-        )
+        behaviour, fitted = fit(programme, data, source.catalogue, seed, _report_sweep)
         log.info("%s after %s sweeps", "converged" if fitted.converged else "not converged", len(fitted.residuals))
         registry.log_series("bellman_residual", fitted.residuals.tolist())
         with tempfile.TemporaryDirectory() as folder:
@@ -107,10 +93,38 @@ def learn(programme: Programme, as_of: dt.date, *, seed: int = 0) -> str:
             registry.log_folder(Path(folder), "learned")
         if registry.version_of(programme, "version_0") is None:
             stored = StoredPolicy(behaviour, programme.feature_names, source.catalogue.ids)
-            version = registry.register(programme, stored, {"policy": "version 0: business as usual"})
+            version = registry.register(programme, stored, "version 0")
             registry.name(programme, "version_0", version)
             log.info("business as usual is registered as version %s", version)
     return run_id
+
+
+def fit(
+    programme: Programme,
+    data: Transitions,
+    catalogue: Catalogue,
+    seed: int,
+    on_sweep: Callable[[int, float], None] | None = None,
+) -> tuple[BehaviourModel, FittedQ]:
+    """The behaviour model and the Q-function of a learn split, as the programme's file asks for them."""
+    settings = programme.learning
+    behaviour = BehaviourModel.fit(data, seed=seed)
+    likely = behaviour.probabilities(data.state, data.eligible_target)
+    fitted = fit_q(
+        data,
+        catalogue,
+        discount=settings.discount,
+        trees=settings.trees,
+        min_samples_leaf=settings.min_samples_leaf,
+        refits=settings.refits,
+        max_sweeps=settings.max_sweeps,
+        tolerance=settings.tolerance,
+        supported=supported(likely, data.eligible_target, programme.layers.support),
+        seed=seed,
+        grow_rows=settings.grow_rows,
+        on_sweep=on_sweep,
+    )
+    return behaviour, fitted
 
 
 def _report_sweep(sweep: int, residual: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -21,7 +21,7 @@ from nba_tasks.loading import Loaded, Split, load
 from nba_tasks.policy import Floats, ServedPolicy
 from nba_tasks.policy_store import StoredPolicy
 from nba_tasks.programme import Programme
-from nba_tasks.train import Source, learned, reading
+from nba_tasks.train import learned, reading
 from nba_tasks.windows import Windows, cut_windows
 
 log = logging.getLogger("nba_tasks")
@@ -97,11 +97,11 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
     # The mix is chosen below; every other layer stands.
     layers = programme.layers
     served = ServedPolicy(incumbent, q, behaviour, support=layers.support, mix=1.0, epsilon=layers.epsilon)
-    sides = {split: Side.of(side, programme.gate.horizon, served) for split, side in loaded.items()}
-    held = _judge(programme, source, served, sides, k)
+    sides: dict[Split, Side] = {split: Side.of(side, programme.gate.horizon, served) for split, side in loaded.items()}
+    held = judge_candidate(programme, source.catalogue, served, sides, k)
     with registry.run(programme, "", {}, run_id=run_id):
         stored = StoredPolicy(held.policy, programme.feature_names, source.catalogue.ids)
-        version = registry.register(programme, stored, {"verdict": held.verdict.verdict, "mix": str(held.policy.mix)})
+        version = registry.register(programme, stored, "candidate")
         registry.name(programme, "challenger", version)
         content = held.to_dict(version, incumbent_version)
         registry.log_report(content, report.markdown(content), report.figures(content))
@@ -185,10 +185,22 @@ class Held:
         return {k: float(v) for k, v in self.ledger_row().items() if isinstance(v, (int, float)) and np.isfinite(v)}
 
 
-def _judge(programme: Programme, source: Source, served: ServedPolicy, sides: dict[str, Side], k: int) -> Held:
-    """Choose λ on the select split and judge on the gate split."""
+def judge_candidate(
+    programme: Programme, catalogue: Catalogue, served: ServedPolicy, sides: Mapping[Split, Side], k: int = 1
+) -> Held:
+    """Choose λ on the select split and judge on the gate split; everything here is arrays.
+
+    Parameters
+    ----------
+    served : ServedPolicy
+        The learned policy behind its layers; its mix is chosen here.
+    sides : mapping of split to Side
+        Learn (for the critics), select and gate.
+    k : int
+        How many candidates this incumbent has faced, this one included.
+    """
     loss = Loss.of(programme, sides["learn"].data)
-    critics = _Critics(programme, source.catalogue, served, sides["learn"], loss)
+    critics = _Critics(programme, catalogue, served, sides["learn"], loss)
     select, judging = sides["select"], sides["gate"]
     mixes = MIXES if programme.layers.mix == "auto" else (programme.layers.mix,)
     choice = choose_mix(
@@ -282,6 +294,7 @@ class _Critics:
             discount=programme.learning.discount,
             trees=programme.learning.trees,
             min_samples_leaf=programme.learning.min_samples_leaf,
+            grow_rows=programme.learning.grow_rows,
             terminal_charge=self.charge,
         )
 

@@ -179,16 +179,14 @@ def fit_q(
     catalogue : Catalogue
     discount : float in [0, 1]
         γ per decision interval; 0 makes this a plain regression of the reward.
-    trees : int
-        Of each forest.
-    min_samples_leaf : int
-        Rows (of those grown on) in a leaf; `EFFECT_LEAF` times as many in the effect's. Fewer for small logs
-        (`MIN_LEAVES`).
+    trees, min_samples_leaf : int
+        Of each forest. Leaves hold this many of the rows grown on, the effect's `EFFECT_LEAF` times as many; fewer in
+        small logs (`MIN_LEAVES`).
     refits : int
         Sweeps that grow new trees: all but the last in phase 1, the last one grows level and effect. With one refit, or
         `discount` 0, there is no phase 1.
     max_sweeps : int
-        Refits included; phase 1 gets at most half of them.
+        Refits included; phase 1 gets at most half.
     tolerance : float
         Stop at this Bellman residual (see `FittedQ`).
     supported : bool array of shape (n, n_actions), optional

@@ -321,7 +321,8 @@ create table nba.gates (
     decided_by        text,
     decided_at        timestamptz,
     comment           text,
-    unique (programme_id, candidate_version)
+    unique (programme_id, candidate_version),
+    unique (programme_id, incumbent_version, attempt)  -- α is spent once per attempt, however many run at a time
 );
 
 -- One row per customer scored for a night: the state and the probabilities that tonight's draw uses, kept for audits.
