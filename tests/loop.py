@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pytest
 from sqlalchemy.engine import Engine
 
 from nba_tasks import transitions
 from nba_tasks.batches import read_batch
 from nba_tasks.loading import Loaded, Split, load
 from nba_tasks.programme import Programme, read_programme
-from nba_tasks.settings import REPOSITORY
+from nba_tasks.settings import REPOSITORY, settings
 from nba_tasks.shape import Shape
 from nba_tasks.simulators.crm import simulate_to_crm
 from tests.databases import Databases, TestServer, valid_night
@@ -72,3 +74,14 @@ def install(
     simulate_to_crm(simulator, databases.crm, as_of, CUSTOMERS, SEED)
     valid_night(databases, programme, as_of)
     return Installation(databases, programme, as_of)
+
+
+def connect(made: Installation, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let the steps find these databases, and an MLflow store of the test's own (real, without a server)."""
+    url = {"hide_password": False}
+    monkeypatch.setenv("NBA_CRM_URL", made.crm.url.render_as_string(**url))
+    monkeypatch.setenv("NBA_WAREHOUSE_URL", made.warehouse.url.render_as_string(**url))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    monkeypatch.setenv("NBA_HOME", str(folder))
+    monkeypatch.chdir(folder)  # without a server MLflow keeps artefacts in the working directory
+    settings.cache_clear()
