@@ -27,7 +27,11 @@ SEED = 7
 def sales_channels(**changes: Any) -> Programme:
     """The shipped programme, sized for tests."""
     shipped = read_programme(REPOSITORY / "dags" / "programmes" / "sales_channels.yaml")
-    small = {"shards": 3, "learning": {"discount": 0.95, "trees": 10, "min_samples_leaf": 20, "max_sweeps": 30}}
+    small = {
+        "shards": 3,
+        "learning": {"discount": 0.95, "trees": 10, "min_samples_leaf": 20, "max_sweeps": 30},
+        "review": {},
+    }
     return Programme.model_validate(shipped.model_dump() | small | changes)
 
 

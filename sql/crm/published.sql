@@ -43,8 +43,8 @@ create table if not exists {{ campaign_list }} (
     customer_id    text    not null,
     action_id      text    not null,
     channel        text    not null,
-    expected_value double precision not null,  -- of this action now and of the policy afterwards
-    value_over_no_action double precision,     -- null where doing nothing is not allowed
+    expected_value double precision,        -- of this action now and of the policy afterwards; version 0 knows none
+    value_over_no_action double precision,  -- null where doing nothing is not allowed
     reason         text    not null,
     policy_version integer not null,
     foreign key (programme, list_date) references publications
