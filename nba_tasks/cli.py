@@ -99,6 +99,22 @@ def publish(name: Name, as_of: AsOf = None, dry_run: bool = False) -> None:
 
 
 @app.command()
+def rebuild(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Forget a programme's history in the warehouse, to pull it anew on a changed grid; the ledger stays."""
+    from nba_tasks import database
+    from nba_tasks import history as pulled
+
+    programme = _programme(name)
+    if not yes:
+        typer.confirm(f"forget the pulled history of {name}? The CRM is not touched", abort=True)
+    pulled.forget(database.warehouse(), programme)
+    typer.echo("forgotten; run the contact history DAG (or `nba history`) to pull it anew")
+
+
+@app.command()
 def rollback(name: Name) -> None:
     """Put the champion before the present one back."""
     from nba_tasks import registry

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from nba_tasks.contract import RELATIONS
-from nba_tasks.database import execute, lock
+from nba_tasks.database import execute, lock, quote_identifier
 from nba_tasks.programme import NO_ACTION, Programme
 from nba_tasks.pull import PullError, bulk_session, pending_batch
 
@@ -170,3 +170,39 @@ class _Merge:
     def _run(self, name: str, **names: Any) -> int:
         """Run a statement; return how many rows it touched."""
         return int(execute(self.connection, name, self.parameters, **names).rowcount)
+
+
+def forget(warehouse: Engine, programme: Programme) -> None:
+    """Forget a programme's history, so that it is pulled anew on the grid that its file gives now.
+
+    The ledger of gates stays. The CRM still holds everything that happened, our own decisions included.
+
+    Raises
+    ------
+    PullError
+        The warehouse does not know the programme.
+    """
+    grid = programme.grid
+    with warehouse.begin() as connection:
+        for name in ("history", "transitions"):
+            lock(connection, name, programme.programme)
+        programme_id = connection.scalar(
+            sa.text("select programme_id from nba.programmes where programme = :programme"),
+            {"programme": programme.programme},
+        )
+        if programme_id is None:
+            raise PullError(f"the warehouse knows no programme {programme.programme}: there is nothing to rebuild")
+        execute(
+            connection,
+            "history/forget",
+            {
+                "programme_id": programme_id,
+                "interval_days": grid.interval_days,
+                "anchor": grid.anchor,
+                "business_timezone": grid.business_timezone,
+                "stagger": grid.stagger,
+                "salt": programme.salt,
+            },
+        )
+        table = quote_identifier(f"transitions.{programme.programme}")
+        connection.exec_driver_sql(f"drop table if exists {table}")

@@ -262,3 +262,18 @@ def test_the_simulated_histories_keep_the_contract(databases: Databases, tmp_pat
     assert result.passed
     assert set(result.quarantined.values()) == {0}
     same_as_source(databases, 1, as_of)
+
+
+def test_a_changed_grid_needs_a_rebuild_which_starts_anew(databases: Databases) -> None:
+    programme = make_programme()
+    valid_night(databases, programme)
+    grid = programme.grid.model_dump() | {"interval_days": 14}
+    changed = make_programme(grid=grid)
+    with pytest.raises(pull.GridChanged, match="nba rebuild shop"):
+        pull.start(databases.warehouse, changed, AS_OF)
+    history.forget(databases.warehouse, changed)
+    assert databases.rows("select count(*) from history.customers") == [(0,)]
+    assert databases.rows("select interval_days from nba.programmes") == [(14,)]
+    again = valid_night(databases, changed)
+    assert again.added["customers"] > 0
+    assert databases.rows("select max(offset_days) > 6 from history.customers") == [(True,)]
