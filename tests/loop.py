@@ -31,6 +31,7 @@ def sales_channels(**changes: Any) -> Programme:
         "shards": 3,
         "learning": {"discount": 0.95, "trees": 10, "min_samples_leaf": 20, "max_sweeps": 30},
         "review": {},
+        "publish": {},
     }
     return Programme.model_validate(shipped.model_dump() | small | changes)
 
