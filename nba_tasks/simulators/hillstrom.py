@@ -55,6 +55,7 @@ COLUMNS = (
     "recency", "history_segment", "history", "mens", "womens", "zip_code", "newbie", "channel", "segment", "visit",
     "conversion", "spend",
 )  # fmt: skip
+PUBLISHED_CUSTOMERS = 64_000
 OUTCOMES = ("visit", "conversion", "purchase")
 PUBLISHED = {
     "no_action": (0.10617, 0.00573, 0.6528),

@@ -27,7 +27,6 @@ from nba_tasks.stack.errors import StackError
 from nba_tasks.stack.services import ADMIN, Stack
 
 PREVIEW_ROWS = 10
-PUBLISHED_AT_LEAST = 15_000  # customers of the published file at the gate; a generated one is smaller
 
 Fill = Callable[[Engine], tuple[dt.date, str]]
 """Fills a programme's CRM; returns the date to decide for, and what it did in words."""
@@ -220,13 +219,19 @@ def show_arms(console: Console, warehouse: Engine, programme: Programme, as_of: 
     """Print what importance sampling says of every arm of the e-mail test, beside what randomisation says."""
     from nba_tasks.batches import read_batch
     from nba_tasks.loading import load
-    from nba_tasks.simulators.hillstrom import check_arms
+    from nba_tasks.simulators.hillstrom import PUBLISHED_CUSTOMERS, check_arms
     from nba_tasks.transitions import shape_of
 
     with warehouse.connect() as connection:
         shape = shape_of(connection, programme, read_batch(connection, programme, as_of))
         judging = load(connection, shape, "gate").transitions
-    published = len(judging) > PUBLISHED_AT_LEAST
+        customers = connection.scalar(
+            text(
+                "select count(*) from history.customers join nba.programmes using (programme_id) where programme = :p"
+            ),
+            {"p": programme.programme},
+        )
+    published = customers == PUBLISHED_CUSTOMERS
     rows = [vars(check) for check in check_arms(judging, shape.catalogue(), published)]
     console.print(_as_table("what each arm earns: estimated from the log, and as randomised (gate's customers)", rows))
 
