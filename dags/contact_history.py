@@ -7,6 +7,7 @@ Copies what happened up to last midnight from the CRM into the warehouse, checks
 |---|---|
 | `pull` | copies new and changed days into staging; the first run of a date pins what it may know |
 | `validate` | checks every relation with Great Expectations; bad rows go to `nba.quarantine`, and are retried nightly |
+| `expire` | only if something failed: marks earlier lists expired, so that nobody sends yesterday's |
 | `merge` | adds the good rows to the history and publishes the asset that starts training and tonight's list |
 
 **If `validate` fails**, its log lists the reasons in plain words and nothing has entered the history. Mend the source,
@@ -16,7 +17,7 @@ then clear the task `pull` of this run. **Repeating a run** is safe: the same da
 import datetime as dt
 from typing import Any
 
-from airflow.sdk import CronTriggerTimetable, Metadata, dag, task
+from airflow.sdk import CronTriggerTimetable, Metadata, TriggerRule, dag, task
 
 from nba_tasks.workflow import DEFAULT_ARGUMENTS, as_of, as_of_param, history_asset, programme, programmes
 
@@ -58,8 +59,16 @@ def contact_history(name: str, zone: str) -> Any:
             steps.merge(programme(name), dt.date.fromisoformat(day))
             yield Metadata(history_asset(name), extra={"as_of": day})
 
+        @task(trigger_rule=TriggerRule.ONE_FAILED, retries=0)
+        def expire(**context: Any) -> None:
+            from nba_tasks import steps
+
+            steps.expire(programme(name), as_of(context, programme(name)))
+
         day = pull()
-        validate(day) >> merge(day)
+        validated, merged = validate(day), merge(day)
+        validated >> merged
+        [day, validated, merged] >> expire()
 
     return build()
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run once by the PostgreSQL image on an empty volume: one role and database for each part, and no more rights than
-# each needs. `crm` owns the source data; `nba` reads them, and writes only decisions and what it publishes.
+# each needs. `crm` owns the source data; `nba` reads them, and owns only what it publishes, decisions included.
 set -eu
 
 admin() {
@@ -27,7 +27,6 @@ admin --dbname crm --command "SET ROLE crm" --file "$NBA_CONTRACT"
 admin --dbname crm <<'SQL'
 GRANT USAGE, CREATE ON SCHEMA public TO nba;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO nba;
-GRANT INSERT ON decisions TO nba;
 ALTER DEFAULT PRIVILEGES FOR ROLE crm IN SCHEMA public GRANT SELECT ON TABLES TO nba;
 ALTER DEFAULT PRIVILEGES FOR ROLE nba IN SCHEMA public GRANT SELECT ON TABLES TO crm;
 SQL

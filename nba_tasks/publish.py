@@ -17,7 +17,7 @@ from nba_tasks.batches import Batch, read_batch
 from nba_tasks.dataset import BoolArray, FloatArray
 from nba_tasks.policy import Floats, apply_rules
 from nba_tasks.programme import Consent, Programme
-from nba_tasks.score import BUSINESS_AS_USUAL, HOLDOUT, SERVED, Serving, unpack
+from nba_tasks.score import BUSINESS_AS_USUAL, HOLDOUT, SERVED, Serving, permitted, unpack
 from nba_tasks.shape import Shape
 from nba_tasks.transitions import shape_of
 
@@ -51,12 +51,26 @@ class Publication:
 def ensure_tables(connection: Connection, programme: Programme) -> None:
     """Make the tables that this project writes in the CRM, where they are missing."""
     relations = programme.crm.relations
-    query = database.statement(
-        "crm/published",
-        decisions=database.quote_identifier(relations.decisions),
-        campaign_list=database.quote_identifier(relations.campaign_list),
-    )
-    connection.exec_driver_sql(query.replace("%", "%%"))
+    names = {
+        "decisions": database.quote_identifier(relations.decisions),
+        "campaign_list": database.quote_identifier(relations.campaign_list),
+        "publications": "publications",
+        "campaign_list_tonight": "campaign_list_tonight",
+    }
+    missing = [
+        name
+        for name, relation in names.items()
+        if connection.scalar(sa.text("select to_regclass(:relation)"), {"relation": relation}) is None
+    ]
+    if missing:
+        # A `decisions` table that the CRM has already belongs to somebody else: it is written to, never altered.
+        query = database.statement(
+            "crm/published",
+            decisions=names["decisions"],
+            campaign_list=names["campaign_list"],
+            make_decisions="decisions" in missing,
+        )
+        connection.exec_driver_sql(query.replace("%", "%%"))
 
 
 def publish(
@@ -157,8 +171,7 @@ def _recheck(
     for action in shape.actions:
         if asked and action.channel in columns:
             eligible[:, action.index] &= now[columns[action.channel]].fillna(False).to_numpy(bool)
-    eligible[~eligible.any(axis=1), 0] = True
-    return eligible, now["closed"].fillna(True).to_numpy(bool)
+    return permitted(eligible, scores["arm"].to_numpy(str)), now["closed"].fillna(True).to_numpy(bool)
 
 
 def _redraw(scores: pd.DataFrame, eligible: BoolArray, serve: Serving) -> tuple[Floats, int]:
@@ -301,11 +314,14 @@ def _write(
     crm.execute(
         sa.text(
             """
-            insert into publications (programme, list_date, policy_version, run_id, decisions, to_send)
-            values (:programme, :as_of, :version, :run_id, :decisions, :to_send)
+            insert into publications
+                (programme, list_date, policy_version, run_id, decisions, to_send, valid_until)
+            values (:programme, :as_of, :version, :run_id, :decisions, :to_send, :valid_until)
             """
         ),
-        parameters | {"decisions": len(decisions), "to_send": len(to_send)},
+        parameters
+        | {"decisions": len(decisions), "to_send": len(to_send)}
+        | {"valid_until": dt.datetime.combine(as_of + dt.timedelta(days=1), dt.time(), programme.grid.zone)},
     )
     if len(decisions):
         columns = [c for c in decisions.columns if c not in ("index", "expected", "over")]

@@ -78,6 +78,17 @@ def unpack(masks: NDArray[np.integer], n_actions: int) -> BoolArray:
     return np.asarray((masks.astype(np.int64)[:, None] & (np.int64(1) << np.arange(n_actions))) != 0)
 
 
+def permitted(eligible: BoolArray, arm: NDArray[np.str_]) -> BoolArray:
+    """Eligible actions of shape (n, n_actions), after two rules above all others.
+
+    Nobody in the holdout arm is contacted, and whoever is allowed nothing at all (`no_action` being switched off) is
+    left alone.
+    """
+    left_alone = (arm == HOLDOUT) | ~eligible.any(axis=1)
+    only_no_action = np.arange(eligible.shape[1]) == 0
+    return np.asarray(np.where(left_alone[:, None], only_no_action, eligible), dtype=bool)
+
+
 def score_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: int, serve: Serving) -> int:
     """Score the due customers of one shard into `nba.scores`, in one transaction that replaces an earlier try.
 
@@ -109,9 +120,7 @@ def score_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: 
 def _scores(due: pd.DataFrame, shape: Shape, serve: Serving) -> pd.DataFrame:
     """The rows of `nba.scores` for customers who are due."""
     state = due[[f.column for f in shape.features]].to_numpy(np.float32)
-    eligible = unpack(due["eligible"].to_numpy(), len(shape.actions))
-    # Whoever may not even be left alone (no_action switched off) and nothing else either, is left alone.
-    eligible[~eligible.any(axis=1), 0] = True
+    eligible = permitted(unpack(due["eligible"].to_numpy(), len(shape.actions)), due["arm"].to_numpy(str))
     probability = apply_rules(serve.probabilities(state, eligible, due["arm"].to_numpy(str)), eligible)
     return pd.DataFrame(
         {

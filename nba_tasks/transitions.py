@@ -123,7 +123,7 @@ def _require_table(connection: Connection, shape: Shape) -> None:
     if _made_from(connection, shape) != database.statement("transitions/table", **shape.names()):
         raise TransitionsError(
             f"the table {shape.table} was made for other settings: run the first task of the training DAG "
-            f"(or `nba transitions {shape.programme.programme}`) again"
+            f"(or `nba train {shape.programme.programme}`) again"
         )
 
 

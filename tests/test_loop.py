@@ -237,6 +237,9 @@ def test_publishing_killed_at_every_statement_publishes_all_or_nothing(
 
 def test_a_failed_night_expires_the_lists_before(trained: Installation, night: Callable[..., Any]) -> None:
     night()
+    assert rows(trained, "select * from campaign_list_tonight") == [], "its day is over"
+    with trained.crm.begin() as connection:
+        connection.exec_driver_sql("update publications set valid_until = now() + interval '1 hour'")
     assert len(rows(trained, "select * from campaign_list_tonight")) > 10
     assert publish.expire(trained.crm, trained.programme, AS_OF + dt.timedelta(days=1), "the night failed") == 1
     assert rows(trained, "select * from campaign_list_tonight") == []

@@ -86,9 +86,14 @@ def create_contract(engine: Engine, feature_columns: Mapping[str, str]) -> None:
     """
     with engine.begin() as connection:
         connection.exec_driver_sql(statement("crm/contract"))
-        connection.exec_driver_sql(statement("crm/published", decisions="decisions", campaign_list="campaign_list"))
+        connection.exec_driver_sql(_published())
         for name, kind in feature_columns.items():
             connection.exec_driver_sql(f'alter table customers add column if not exists "{name}" {kind}')
+
+
+def _published() -> str:
+    """What the product adds to a CRM, `decisions` included."""
+    return statement("crm/published", decisions="decisions", campaign_list="campaign_list", make_decisions=True)
 
 
 def write_history(engine: Engine, history: History | Iterable[History], replace: bool = False) -> None:

@@ -1,5 +1,6 @@
 -- What this project writes back into the CRM. `decisions` is read as well: it is the log that the next policy learns from.
 
+{% if make_decisions %}
 -- One row per randomised decision, `no_action` included: what was allowed, with which probabilities, and what was drawn
 create table if not exists {{ decisions }} (
     decision_id       text primary key,
@@ -20,6 +21,7 @@ create table if not exists {{ decisions }} (
 );
 create index if not exists decisions_decided_at on {{ decisions }} (decided_at);
 create index if not exists decisions_customer on {{ decisions }} (customer_id, decided_at);
+{% endif %}
 
 -- One row per programme and night whose list was published; it is never rewritten, only marked expired.
 create table if not exists publications (
@@ -30,6 +32,7 @@ create table if not exists publications (
     published_at   timestamptz not null default now(),
     decisions      integer     not null,
     to_send        integer     not null,
+    valid_until    timestamptz not null,  -- the next local midnight: nobody sends yesterday's list
     expired_at     timestamptz,
     expired_reason text,
     primary key (programme, list_date)
@@ -51,12 +54,13 @@ create table if not exists {{ campaign_list }} (
 );
 create index if not exists campaign_list_night on {{ campaign_list }} (programme, list_date);
 
--- The list that may be sent now: the newest one, unless it has expired.
+-- The list that may be sent now: the newest one, on its own day, unless it has expired.
 create or replace view campaign_list_tonight as
 select l.*
 from {{ campaign_list }} as l
 join publications as p using (programme, list_date)
 where p.expired_at is null
+  and p.valid_until > now()
   and not exists (
       select from publications as later
       where later.programme = p.programme and later.list_date > p.list_date

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.pool import NullPool
 
+from nba_tasks.database import statement
 from nba_tasks.settings import REPOSITORY
 from nba_tasks.stack.postgres import Server, binaries, throw_away_server
 from nba_tasks.stack.secrets import Secrets
@@ -153,11 +154,12 @@ def test_init_script_gives_each_role_its_own_and_no_more() -> None:
         }  # fmt: skip
         execute(server, "crm", "INSERT INTO customers (customer_id, created_at) VALUES ('c1', now())", "crm")
         execute(server, "nba", "SELECT * FROM customers", "crm")
-        execute(server, "nba", "CREATE TABLE published AS SELECT 1 AS n", "crm")
-        execute(server, "crm", "SELECT * FROM published", "crm")
+        names = {"decisions": "decisions", "campaign_list": "campaign_list", "make_decisions": True}
+        execute(server, "nba", statement("crm/published", **names), "crm")
         insert = "INSERT INTO decisions VALUES ('d', 'c1', now(), 'no_action', '{no_action}', '{1}')"
         execute(server, "nba", insert, "crm")
-        for forbidden in ("DELETE FROM customers", "UPDATE decisions SET action_id = 'x'", "DROP TABLE contacts"):
+        execute(server, "crm", "SELECT * FROM campaign_list_tonight", "crm")
+        for forbidden in ("DELETE FROM customers", "UPDATE contacts SET action_id = 'x'", "DROP TABLE contacts"):
             with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
                 execute(server, "nba", forbidden, "crm")
 
