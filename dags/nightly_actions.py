@@ -83,7 +83,8 @@ def nightly_actions(name: str) -> Any:
         def expire(**context: Any) -> None:
             from nba_tasks import steps
 
-            steps.expire(programme(name), as_of(context, programme(name)))
+            day = as_of(context, programme(name))
+            steps.expire(programme(name), day, dry_run=context["params"]["dry_run"])
 
         planned = plan()
         scored = score.expand_kwargs(shards(planned))

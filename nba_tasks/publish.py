@@ -121,6 +121,13 @@ def publish(
     return Publication(**{**result.__dict__, "written": True})
 
 
+def published(crm: Engine, programme: Programme, as_of: dt.date) -> Publication | None:
+    """The publication of a night; None where there is none."""
+    with crm.begin() as connection:
+        ensure_tables(connection, programme)
+        return _published(connection, programme, as_of)
+
+
 def _published(connection: Connection, programme: Programme, as_of: dt.date) -> Publication | None:
     row = connection.execute(
         sa.text(

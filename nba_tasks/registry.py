@@ -60,8 +60,14 @@ def fetch(run_id: str, path: str, into: Path) -> Path:
     return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=path, dst_path=str(into)))
 
 
-def register(programme: Programme, stored: StoredPolicy, role: Literal["version 0", "candidate"]) -> int:
-    """Log a policy to the active run and register it as the model's next version; once per run and role."""
+def register(programme: Programme, stored: StoredPolicy, role: str) -> int:
+    """Log a policy to the active run and register it as the model's next version; once per run and role.
+
+    Parameters
+    ----------
+    role : str
+        What the policy is, in words that differ wherever the policy of a run does.
+    """
     import mlflow
 
     from nba_tasks import policy_store
@@ -130,8 +136,9 @@ def promote(programme: Programme, version: int) -> None:
     current = version_of(programme, "champion")
     if current == version:
         return
-    if current is not None:
-        name(programme, "previous", current)
+    before = current or version_of(programme, "version_0")  # the first champion can be taken back as well
+    if before is not None:
+        name(programme, "previous", before)
     name(programme, "champion", version)
 
 

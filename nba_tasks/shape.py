@@ -218,7 +218,7 @@ class Shape:
                 windows[feature.name] = _over(function, column, feature.epochs)
         for rule in self.programme.rules:
             if isinstance(rule, Cap) and rule.epochs > 1:
-                windows[f"cap_{rule.name}"] = _over("sum", self._cap_series(rule)["column"], rule.epochs - 1)
+                windows[f"cap {rule.name}"] = _over("sum", self._cap_series(rule)["column"], rule.epochs - 1)
         return windows
 
     def _as_of(self, column: str) -> str:
@@ -298,7 +298,7 @@ class Shape:
             return []
         elif isinstance(rule, Cap):
             if rule.channel in (None, action.channel):
-                earlier = f"coalesce(r.{quote_identifier(f'window_cap_{rule.name}')}, 0)" if rule.epochs > 1 else "0"
+                earlier = f"coalesce(r.{quote_identifier(f'window_cap {rule.name}')}, 0)" if rule.epochs > 1 else "0"
                 condition = f"{earlier} < {rule.max}"
         elif consent := self.programme.channels[action.channel].consent:
             condition = f"coalesce(r.{quote_identifier(f'consent_{consent}')}, {str(mask == 'logged').lower()})"
@@ -368,11 +368,14 @@ def read_shape(connection: Connection, programme: Programme, programme_id: int, 
 
 
 def _action(programme: Programme, row: Any, as_of: dt.date) -> CatalogueAction:
+    values = tuple(float(row.features.get(name) or 0) for name in programme.actions.features)
+    if row.action_id == NO_ACTION:
+        # Doing nothing is always possible and free, whatever a catalogue's row of that name says.
+        return CatalogueAction(row.action, NO_ACTION, None, 0.0, None, None, values)
     if row.channel is not None and row.channel not in programme.channels:
         raise ProgrammeError(
             f"action {row.action_id} has channel {row.channel!r}, which the programme file does not list; "
             f"it lists {', '.join(programme.channels)}"
         )
     active_to = min(row.active_to or as_of, as_of) if row.gone else row.active_to
-    values = tuple(float(row.features.get(name) or 0) for name in programme.actions.features)
     return CatalogueAction(row.action, row.action_id, row.channel, row.cost, row.active_from, active_to, values)

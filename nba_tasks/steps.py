@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy.engine import Engine
 
@@ -155,11 +155,21 @@ def answer_review(programme: Programme, gate_id: int, answer: dict[str, Any] | N
 
 
 def plan_night(programme: Programme, as_of: dt.date) -> int | None:
-    """The policy version to serve tonight; None, after saying so, where there is none."""
+    """The policy version to serve tonight; None, after saying so, where there is none or the list is out already."""
+    from nba_tasks import publish as publishing
     from nba_tasks import score
 
     with warehouse().connect() as connection:
         read_batch(connection, programme, as_of)
+    if done := publishing.published(crm(programme), programme, as_of):
+        log.info(
+            "%s is published already (version %s, %s decisions, %s to send) and stays as it is",
+            as_of,
+            done.policy_version,
+            done.decisions,
+            done.to_send,
+        )
+        return None
     version = score.version_to_serve(programme)
     if version is None:
         log.warning(
@@ -180,10 +190,24 @@ def score(programme: Programme, as_of: dt.date, version: int, shard: int) -> int
 
 
 def publish(programme: Programme, as_of: dt.date, version: int, run_id: str, *, dry_run: bool = False) -> None:
-    """Draw and publish the night's list."""
+    """Draw and publish the night's list.
+
+    Raises
+    ------
+    PublishError
+        The version that was scored has been taken out of use since.
+    """
     from nba_tasks import publish as publishing
+    from nba_tasks import registry
     from nba_tasks import score as scoring
 
+    # A promotion during the night leaves the planned version `previous`; a rollback leaves it nothing.
+    in_use = {scoring.version_to_serve(programme), registry.version_of(programme, "previous")}
+    if version not in in_use:
+        raise publishing.PublishError(
+            f"version {version} was scored for {as_of} but has been taken out of use since: "
+            "run the nightly actions DAG again from its first task"
+        )
     serve = scoring.serving(programme, version)
     done = publishing.publish(crm(programme), warehouse(), programme, as_of, serve, run_id, dry_run=dry_run)
     log.info(
@@ -196,12 +220,29 @@ def publish(programme: Programme, as_of: dt.date, version: int, run_id: str, *, 
     )
 
 
-def expire(programme: Programme, as_of: dt.date) -> None:
-    """Mark earlier lists expired after a night that failed."""
+def expire(programme: Programme, as_of: dt.date, *, dry_run: bool = False) -> NoReturn:
+    """Mark earlier lists expired after a night that failed, and fail as well, so that the run shows it.
+
+    A dry run, or one for another date than today, concerns no list: it only fails.
+
+    Raises
+    ------
+    NightFailed
+        Always.
+    """
     from nba_tasks import publish as publishing
 
+    if dry_run or as_of != dt.datetime.now(programme.grid.zone).date():
+        raise NightFailed(f"the run for {as_of} failed; it would not have published, so that no list is touched")
     expired = publishing.expire(crm(programme), programme, as_of, f"the night of {as_of} failed")
-    log.error("the night of %s failed: nothing was published, %s earlier list(s) are marked expired", as_of, expired)
+    raise NightFailed(
+        f"the night of {as_of} failed: nothing was published, {expired} earlier list(s) are marked expired. "
+        "The failed task's log says why"
+    )
+
+
+class NightFailed(RuntimeError):
+    """A night without a list; the message says what became of the lists before."""
 
 
 def check(programme: Programme) -> list[contract.Finding]:

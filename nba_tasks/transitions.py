@@ -87,10 +87,10 @@ def build_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: 
         _require_table(connection, shape)
         connection.exec_driver_sql("set local work_mem = '256MB'")
         connection.exec_driver_sql("set local jit = off")
-        connection.exec_driver_sql(f"truncate {database.quote_identifier(f'{shape.table}_{shard}')}")
+        connection.exec_driver_sql(f"truncate {database.quote_identifier(f'{shape.table}${shard}')}")
         parameters = epoch_parameters(connection, programme, batch, shard)
         rows = int(database.execute(connection, "transitions/build", parameters, **names).rowcount)
-        connection.exec_driver_sql(f"analyze {database.quote_identifier(f'{shape.table}_{shard}')}")
+        connection.exec_driver_sql(f"analyze {database.quote_identifier(f'{shape.table}${shard}')}")
         seconds = time.monotonic() - started
         connection.execute(
             sa.text(
@@ -128,7 +128,7 @@ def _require_table(connection: Connection, shape: Shape) -> None:
 
 
 def require_built(connection: Connection, programme: Programme, batch: Batch) -> None:
-    """Refuse to read transitions of which a shard is missing or stems from another batch.
+    """Refuse to read transitions of which a shard is missing or stems from another batch or other settings.
 
     Raises
     ------
@@ -136,8 +136,19 @@ def require_built(connection: Connection, programme: Programme, batch: Batch) ->
         Names the shards.
     """
     built = connection.execute(
-        sa.text("select shard from nba.transition_shards where programme_id = :programme_id and batch_id = :batch_id"),
-        {"programme_id": batch.programme_id, "batch_id": batch.batch_id},
+        sa.text(
+            """
+            select shard from nba.transition_shards
+            where programme_id = :programme_id and batch_id = :batch_id
+              and fingerprint = :fingerprint and shards = :shards
+            """
+        ),
+        {
+            "programme_id": batch.programme_id,
+            "batch_id": batch.batch_id,
+            "fingerprint": shape_of(connection, programme, batch).fingerprint(),
+            "shards": programme.shards,
+        },
     ).scalars()
     if missing := sorted(set(range(programme.shards)) - set(built)):
         raise TransitionsError(
@@ -158,12 +169,18 @@ def epoch_parameters(connection: Connection, programme: Programme, batch: Batch,
         sa.text(
             """
             select (least(
-                (select min(contacted_at) from history.contacts where programme_id = :programme_id),
-                (select min(decided_at) from history.decisions where programme_id = :programme_id)
+                (select min(contacted_at) from history.contacts where programme_id = :programme_id
+                    and batch_id <= :batch_id and (superseded_by is null or superseded_by > :batch_id)),
+                (select min(decided_at) from history.decisions where programme_id = :programme_id
+                    and batch_id <= :batch_id and (superseded_by is null or superseded_by > :batch_id))
             ) at time zone :zone)::date
             """
         ),
-        {"programme_id": batch.programme_id, "zone": programme.grid.business_timezone},
+        {
+            "programme_id": batch.programme_id,
+            "batch_id": batch.batch_id,
+            "zone": programme.grid.business_timezone,
+        },
     ).scalar()
     if log_start is None or log_start >= batch.as_of:
         raise TransitionsError(

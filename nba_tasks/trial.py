@@ -100,8 +100,9 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
     sides: dict[Split, Side] = {split: Side.of(side, programme.gate.horizon, served) for split, side in loaded.items()}
     held = judge_candidate(programme, source.catalogue, served, sides, k)
     with registry.run(programme, "", {}, run_id=run_id):
+        role = f"candidate against {incumbent_version}: mix {held.policy.mix}, {layers}"
         stored = StoredPolicy(held.policy, programme.feature_names, source.catalogue.ids)
-        version = registry.register(programme, stored, "candidate")
+        version = registry.register(programme, stored, role)
         registry.name(programme, "challenger", version)
         content = held.to_dict(version, incumbent_version)
         registry.log_report(content, report.markdown(content), report.figures(content))

@@ -50,11 +50,12 @@ def as_of_param() -> Param:
 
 def as_of(context: Mapping[str, Any], selected: Programme) -> dt.date:
     """The date that a run decides for: its form's, else its asset event's, else today in the business time zone."""
-    if given := context["params"].get("as_of"):
-        return dt.date.fromisoformat(given)
-    if (found := from_event(context, "as_of")) is not None:
-        return dt.date.fromisoformat(str(found))
-    return dt.datetime.now(selected.grid.zone).date()
+    today = dt.datetime.now(selected.grid.zone).date()
+    given = context["params"].get("as_of") or from_event(context, "as_of")
+    day = dt.date.fromisoformat(str(given)) if given else today
+    if day > today:
+        raise ValueError(f"as_of {day} lies ahead: what is known before its midnight is not complete yet")
+    return day
 
 
 def from_event(context: Mapping[str, Any], key: str) -> Any:

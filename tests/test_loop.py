@@ -246,13 +246,17 @@ def test_a_failed_night_expires_the_lists_before(trained: Installation, night: C
     assert rows(trained, "select expired_reason from publications") == [("the night failed",)]
 
 
-def test_without_a_champion_nothing_is_planned_unless_version_0_is_asked_for(trained: Installation) -> None:
+def test_without_a_champion_nothing_is_planned_unless_version_0_is_asked_for(
+    trained: Installation, night: Callable[..., Any]
+) -> None:
     assert registry.version_of(trained.programme, "champion") is None
     assert steps.plan_night(trained.programme, AS_OF) is None
     asking = type(trained.programme).model_validate(
         trained.programme.model_dump() | {"publish": {"serve_version_0": True}}
     )
     assert steps.plan_night(asking, AS_OF) == registry.version_of(asking, "version_0")
+    assert night().written
+    assert steps.plan_night(asking, AS_OF) is None, "the list is out: a rerun leaves it and its scores alone"
 
 
 def decided(made: Installation, verdict: str, **changes: Any) -> int:
@@ -304,7 +308,7 @@ def test_only_an_approved_promote_moves_the_champion(trained: Installation, vers
     for _ in range(2):  # a repeated approval is the same approval
         made = review.decide(trained.warehouse, trained.programme, gate["gate_id"], approve=True, decided_by="ann")
         assert made.champion_version == candidate
-    assert registry.version_of(trained.programme, "previous") is None
+    assert registry.version_of(trained.programme, "previous") == incumbent
 
 
 def test_an_overtaken_or_outdated_approval_is_refused(trained: Installation, versions: tuple[int, int]) -> None:

@@ -128,19 +128,21 @@ attribute as materialized (
     -- A column with a change history is read from that alone: its snapshots would say what was known too late.
     select customer_key, attribute, value, known_from, lead(known_from) over later as known_to
     from (
-        select m.customer_key, h.attribute, h.value, (h.changed_at at time zone '{{ zone }}')::date + 1 as known_from, h.changed_at
+        select
+            m.customer_key, h.attribute, h.value, (h.changed_at at time zone '{{ zone }}')::date + 1 as known_from,
+            h.changed_at, h.batch_id
         from member as m
         join history.customer_changes as h using (customer_key)
         where h.batch_id <= :batch_id and (h.superseded_by is null or h.superseded_by > :batch_id)
           and h.attribute = any (array[{{ changing | map("literal") | join(", ") }}]::text[])
         union all
-        select m.customer_key, a.name, v.attributes ->> a.name, v.known_from, v.known_from::timestamptz
+        select m.customer_key, a.name, v.attributes ->> a.name, v.known_from, v.known_from::timestamptz, v.batch_id
         from member as m
         join history.customer_versions as v using (customer_key)
         cross join unnest(array[{{ snapshotted | map("literal") | join(", ") }}]::text[]) as a (name)
         where v.batch_id <= :batch_id
     ) as known
-    window later as (partition by customer_key, attribute order by changed_at)
+    window later as (partition by customer_key, attribute order by changed_at, batch_id)
 ),
 state as (
     -- One row per customer and epoch of the grid: what was known before it started.
@@ -194,7 +196,9 @@ featured as (
 )
 select
     r.customer_key,
-    coalesce(d.eligible, ({{ logged_mask }}) | (1 << coalesce(c.action, 0))) as eligible_logged,
+    -- Of an open epoch not even the decision is known: it may lie after its start.
+    case when r.is_open then {{ logged_mask }}
+        else coalesce(d.eligible, {{ logged_mask }} | (1 << coalesce(c.action, 0))) end as eligible_logged,
     {{ target_mask }} as eligible_target,
     case when not r.is_open then d.propensity end as propensity,
     case when not r.is_open then {{ reward }} end as reward,

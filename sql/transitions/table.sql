@@ -28,5 +28,5 @@ create table {{ table | identifier }} (
     split           "char"   not null
 ) partition by list (shard);
 {% for shard in range(shards) %}
-create table {{ (table ~ "_" ~ shard) | identifier }} partition of {{ table | identifier }} for values in ({{ shard }});
+create table {{ (table ~ "$" ~ shard) | identifier }} partition of {{ table | identifier }} for values in ({{ shard }});
 {% endfor %}
