@@ -44,7 +44,7 @@ Study = Literal["testbed", "sales_channels"]
 CUSTOMERS = 20_000
 """As many as `make demo` makes."""
 
-TRUTH_CUSTOMERS = 4_000
+TRUTH_CUSTOMERS = 6_000
 """Fresh customers who play the true gain: its standard error is an eighth of it, at the smallest λ a fifth."""
 
 TRUTH_SEED = 1_000_000
