@@ -68,7 +68,7 @@ test-slow: setup ## real scheduler, oldest PostgreSQL, statistics (at most 50 mi
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy --strict nba_tasks tests dags
+	@$(BIN)/mypy --strict nba_tasks tests dags bench
 
 format: setup ## let ruff rewrite the code
 	@$(BIN)/ruff check --fix .
