@@ -115,6 +115,20 @@ def rebuild(
 
 
 @app.command()
+def restart(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+) -> None:
+    """Take every policy out of use, after the state's columns changed; the next training begins with version 0."""
+    from nba_tasks import registry
+
+    programme = _programme(name)
+    if not yes:
+        typer.confirm(f"take the policies of {name} out of use? Nothing is listed until the next training", abort=True)
+    typer.echo(f"taken away: {', '.join(registry.restart(programme)) or 'nothing'}; run the policy training DAG next")
+
+
+@app.command()
 def rollback(name: Name) -> None:
     """Put the champion before the present one back."""
     from nba_tasks import registry

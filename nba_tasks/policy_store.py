@@ -63,7 +63,8 @@ class StoredPolicy:
         if features != self.features:
             changed = sorted(set(features) ^ set(self.features)) or ["their order"]
             raise PolicyError(
-                f"the programme's state has changed since this policy was learned ({', '.join(changed)}): train anew"
+                f"the programme's state has changed since the policy in use was learned ({', '.join(changed)}): "
+                "take it back, or run `nba restart PROGRAMME` and train anew, beginning with version 0"
             )
 
 

@@ -163,6 +163,21 @@ def rollback(programme: Programme) -> tuple[int, int]:
     return current, before
 
 
+def restart(programme: Programme) -> list[Alias]:
+    """Take every policy out of use; the next training begins with a new version 0. Versions and reports stay.
+
+    Returns
+    -------
+    list of str
+        The aliases that were taken away.
+    """
+    aliases: tuple[Alias, ...] = ("champion", "previous", "challenger", "version_0")
+    found = [alias for alias in aliases if version_of(programme, alias) is not None]
+    for alias in found:
+        client().delete_registered_model_alias(programme.programme, alias)
+    return found
+
+
 def log_parameters(values: dict[str, Any]) -> None:
     """Parameters of the active run."""
     import mlflow

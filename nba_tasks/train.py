@@ -78,6 +78,9 @@ def learn(programme: Programme, as_of: dt.date, *, seed: int = 0) -> str:
         The MLflow run that holds both models.
     """
     settings = programme.learning
+    if (incumbent := registry.incumbent(programme)) is not None:
+        # The gate will evaluate it on these states: say at once that it cannot.
+        registry.load(programme, incumbent).require_features(programme.feature_names)
     with reading(programme, as_of) as (connection, source):
         data = load(connection, source.shape, "learn", settings.max_customers).transitions
     data.check()

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from nba_tasks import ledger, policy_store, publish, registry, review, score, steps, train, trial
-from nba_tasks.policy import ServedPolicy
+from nba_tasks.policy import PolicyError, ServedPolicy
 from tests.databases import TestServer, killed_at
 from tests.loop import AS_OF, Installation, connect, install, sales_channels
 
@@ -346,6 +346,19 @@ def test_rollback_puts_the_previous_champion_back(trained: Installation, version
     registry.promote(trained.programme, candidate)
     assert registry.rollback(trained.programme) == (candidate, incumbent)
     assert registry.version_of(trained.programme, "champion") == incumbent
+
+
+def test_a_changed_state_is_refused_until_the_programme_restarts(
+    trained: Installation, versions: tuple[int, int]
+) -> None:
+    content = trained.programme.model_dump()
+    changed = type(trained.programme).model_validate(content | {"state": content["state"][:4]})
+    with pytest.raises(PolicyError, match="nba restart"):
+        train.learn(changed, AS_OF)
+    assert set(registry.restart(changed)) == {"challenger", "version_0"}
+    assert registry.incumbent(changed) is None
+    registry.name(trained.programme, "version_0", versions[0])
+    registry.name(trained.programme, "challenger", versions[1])
 
 
 def test_what_is_published_is_read_back_as_logged_propensities(
