@@ -26,6 +26,7 @@ from typing import Annotated, Literal, TypeVar, get_args
 import numpy as np
 import typer
 
+from bench.targets import Target, conclude
 from nba_tasks.bounds import Clusters
 from nba_tasks.dataset import Catalogue, IntArray, Transitions
 from nba_tasks.gate.figures import Figure
@@ -116,23 +117,6 @@ class ChannelsSeed:
     def sure_gain(self) -> float:
         """Two standard errors below the measured gain."""
         return self.gain - 2 * self.standard_error
-
-
-@dataclass(frozen=True)
-class Target:
-    """One promise: a figure that must reach its bound, or surpass it where `strict`."""
-
-    name: str
-    figure: float
-    bound: float
-    strict: bool = False
-
-    @property
-    def holds(self) -> bool:
-        return self.figure > self.bound if self.strict else self.figure >= self.bound
-
-    def __str__(self) -> str:
-        return f"target {self.name} {self.figure:.4g} {self.bound:.4g} {'ok' if self.holds else 'short'}"
 
 
 def programme_of(study: Study) -> Programme:
@@ -301,9 +285,7 @@ def main(
     seeds: Annotated[int, typer.Option(min=1)] = 20,
 ) -> None:
     """Play the loop on customers whose truth is known; exits 1 where a target falls short."""
-    targets = [target for name in ([study] if study else STUDIES) for target in STUDIES[name](seeds)]
-    print(*targets, sep="\n")
-    raise typer.Exit(not all(target.holds for target in targets))
+    conclude([target for name in ([study] if study else STUDIES) for target in STUDIES[name](seeds)])
 
 
 if __name__ == "__main__":

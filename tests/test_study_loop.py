@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from bench import study_loop as study
+from bench.targets import Target
 from nba_tasks.hashing import uniforms
 from nba_tasks.programme import Programme
 from nba_tasks.simulators import sales_channels, testbed
@@ -77,7 +78,7 @@ GOOD = study.TestbedSeed(promoted=True, mix=0.2, greedy=13, version_0=5.7, mixtu
 GAINED = study.ChannelsSeed(promoted=True, mix=0.2, estimate=0.1, lower=0.05, gain=0.1, standard_error=0.01, reasons=())
 
 
-def short(targets: list[study.Target]) -> set[str]:
+def short(targets: list[Target]) -> set[str]:
     return {target.name for target in targets if not target.holds}
 
 
@@ -98,12 +99,6 @@ def test_targets_of_the_sales_channels() -> None:
     assert not short(study.sales_channels_targets([GAINED] * 19 + [deferred]))
     assert short(study.sales_channels_targets([GAINED] * 18 + [deferred] * 2)) == {"sales_channels_promoted"}
     assert short(study.sales_channels_targets([GAINED] * 19 + [unsure])) == {"sales_channels_sure_gain"}
-
-
-def test_a_target_s_line() -> None:
-    assert str(study.Target("name", 19, 20)) == "target name 19 20 short"
-    assert str(study.Target("name", 0.95, 0.95)) == "target name 0.95 0.95 ok"
-    assert str(study.Target("name", 0, 0, strict=True)) == "target name 0 0 short"
 
 
 @pytest.mark.slow
