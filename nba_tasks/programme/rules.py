@@ -1,0 +1,47 @@
+"""The rules: which actions a customer is eligible for, and when each rule was in force."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nba_tasks.programme.section import Identifier, Section
+
+
+class Consent(Section):
+    """Only customers known to have given consent to the action's channel."""
+
+    kind: Literal["consent"]
+    name: Identifier
+    valid_from: dt.date | None = None
+    valid_to: dt.date | None = None
+
+
+class Cap(Section):
+    """At most `max` contacts (of one channel, or of any) in the last `epochs` epochs, the present one included."""
+
+    kind: Literal["cap"]
+    name: Identifier
+    channel: str | None = None
+    max: int = Field(ge=0)
+    epochs: int = Field(ge=1)
+    valid_from: dt.date | None = None
+    valid_to: dt.date | None = None
+
+
+class Range(Section):
+    """These actions only where a feature of the state lies between `min` and `max`."""
+
+    kind: Literal["range"]
+    name: Identifier
+    actions: tuple[str, ...] = Field(min_length=1)
+    feature: Identifier
+    min: float | None = None
+    max: float | None = None
+    valid_from: dt.date | None = None
+    valid_to: dt.date | None = None
+
+
+Rule = Annotated[Consent | Cap | Range, Field(discriminator="kind")]
