@@ -1,0 +1,208 @@
+"""Publishing on real stores: one decision per due customer, immutable, all or nothing."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+
+from nba_tasks import publish, registry, steps
+from tests.databases import TestServer, killed_at
+from tests.loop import AS_OF, Installation
+
+
+def rows(made: Installation, query: str) -> list[Any]:
+    with made.crm.connect() as connection:
+        return [tuple(row) for row in connection.execute(sa.text(query))]
+
+
+def test_every_due_customer_gets_one_decision(trained: Installation, night: Callable[..., Any]) -> None:
+    published = night()
+    assert published.written
+    due = trained.databases.rows(
+        f"""
+        select c.customer_id from history.customers as c join history.customer_versions as v using (customer_key)
+        where (date '{AS_OF}' - date '2024-01-01' - c.offset_days) % 7 = 0
+          and not exists (select from history.events as e where e.customer_key = c.customer_key
+                          and e.event_type = 'unsubscribe')
+          and (v.created_at at time zone 'Europe/Berlin')::date < date '{AS_OF}'
+        """
+    )
+    decided = rows(trained, "select customer_id from decisions where programme = 'sales_channels'")
+    assert sorted(decided) == sorted(due)
+    assert len(decided) == published.decisions > 100
+    odd = rows(
+        trained,
+        """
+        select count(*) from decisions where programme is not null and (
+            abs((select sum(p) from unnest(probabilities) as p) - 1) > 1e-9
+            or cardinality(probabilities) <> cardinality(eligible_actions)
+            or exists (select from unnest(probabilities) as p where p <= 0 or p > 1)
+            or action_id <> all (eligible_actions) or reason is null or arm <> 'served policy')
+        """,
+    )
+    assert odd == [(0,)]
+    listed = rows(trained, "select decision_id, customer_id, action_id from campaign_list")
+    sent = rows(
+        trained,
+        "select decision_id, customer_id, action_id from decisions"
+        " where programme is not null and action_id <> 'no_action'",
+    )
+    assert sorted(listed) == sorted(sent)
+    assert len(listed) == published.to_send > 10
+
+
+def test_a_published_night_is_immutable_and_drawn_once(trained: Installation, night: Callable[..., Any]) -> None:
+    first = night()
+    before = (
+        rows(trained, "select * from decisions order by 1"),
+        rows(trained, "select * from campaign_list order by 1"),
+    )
+    again = night()
+    assert not again.written
+    assert (again.decisions, again.to_send) == (first.decisions, first.to_send)
+    assert before == (
+        rows(trained, "select * from decisions order by 1"),
+        rows(trained, "select * from campaign_list order by 1"),
+    )
+
+
+def test_a_past_or_dry_night_writes_nothing(trained: Installation, night: Callable[..., Any]) -> None:
+    for options in ({"today": AS_OF + dt.timedelta(days=1)}, {"dry_run": True}):
+        assert not night(**options).written
+        assert rows(trained, "select count(*) from campaign_list") == [(0,)]
+        assert rows(trained, "select count(*) from decisions where programme is not null") == [(0,)]
+
+
+def test_consent_withdrawn_after_scoring_is_respected(trained: Installation, night: Callable[..., Any]) -> None:
+    """Everybody takes back consent to e-mail between scoring and publishing: redrawn, nobody dropped, none mailed."""
+    with trained.crm.begin() as connection:
+        connection.exec_driver_sql("create table kept as select customer_id, consent_email, closed_at from customers")
+        connection.exec_driver_sql("update customers set consent_email = false")
+        connection.exec_driver_sql("update customers set closed_at = now() - interval '1 hour' where customer_id = '1'")
+    try:
+        published = night()
+    finally:
+        with trained.crm.begin() as connection:
+            connection.exec_driver_sql(
+                "update customers as c set consent_email = k.consent_email, closed_at = k.closed_at from kept as k"
+                " where k.customer_id = c.customer_id; drop table kept"
+            )
+    assert published.changed_since_scoring > 100
+    assert rows(trained, "select count(*) from campaign_list where channel = 'email'") == [(0,)]
+    assert rows(
+        trained, "select count(*) from decisions where programme is not null and 'email' = any (eligible_actions)"
+    ) == [(0,)]
+    assert published.to_send > 0
+
+
+def test_arms_get_what_they_are_for(trained: Installation, night: Callable[..., Any]) -> None:
+    """Arms are stored per customer; here a fifth is put into each by hand."""
+    with trained.warehouse.begin() as connection:
+        connection.exec_driver_sql(
+            "update history.customers set arm = (array['h', 'b', 's', 's', 's'])[1 + mod(customer_key, 5)]::\"char\""
+        )
+    try:
+        night()
+    finally:
+        with trained.warehouse.begin() as connection:
+            connection.exec_driver_sql("update history.customers set arm = 's'")
+    arms = dict(rows(trained, "select arm, count(*) from decisions where programme is not null group by arm"))
+    assert set(arms) == {"holdout", "business as usual", "served policy"}
+    assert rows(trained, "select distinct action_id, probabilities from decisions where arm = 'holdout'") == [
+        ("no_action", [1.0])
+    ]
+
+
+def test_publishing_killed_at_every_statement_publishes_all_or_nothing(
+    trained: Installation, night: Callable[..., Any]
+) -> None:
+    assert not night(dry_run=True).written  # scores; the children only publish, since OpenMP does not survive a fork
+    statement, killed = 1, True
+    while killed:
+        killed = killed_at(statement, lambda: night(scored=True), trained.crm, trained.warehouse)
+        counts = rows(
+            trained,
+            """
+            select (select count(*) from publications), (select count(*) from campaign_list) > 0,
+                (select count(*) from decisions where programme is not null) > 0
+            """,
+        )
+        assert counts in ([(0, False, False)], [(1, True, True)])
+        if counts[0][0]:
+            break
+        statement += 2
+    assert statement > 10, "nothing was ever killed"
+    after_kills = rows(
+        trained, "select decision_id, action_id, probabilities from decisions where programme is not null order by 1"
+    )
+    with trained.crm.begin() as connection:
+        connection.exec_driver_sql("delete from campaign_list; delete from publications")
+        connection.exec_driver_sql("delete from decisions where programme is not null")
+    night()
+    assert after_kills == rows(
+        trained, "select decision_id, action_id, probabilities from decisions where programme is not null order by 1"
+    )
+
+
+def test_a_failed_night_expires_the_lists_before(trained: Installation, night: Callable[..., Any]) -> None:
+    night()
+    assert rows(trained, "select * from campaign_list_tonight") == [], "its day is over"
+    with trained.crm.begin() as connection:
+        connection.exec_driver_sql("update publications set valid_until = now() + interval '1 hour'")
+    assert len(rows(trained, "select * from campaign_list_tonight")) > 10
+    assert publish.expire(trained.crm, trained.programme, AS_OF + dt.timedelta(days=1), "the night failed") == 1
+    assert rows(trained, "select * from campaign_list_tonight") == []
+    assert rows(trained, "select expired_reason from publications") == [("the night failed",)]
+
+
+def test_without_a_champion_nothing_is_planned_unless_version_0_is_asked_for(
+    trained: Installation, night: Callable[..., Any]
+) -> None:
+    assert registry.version_of(trained.programme, "champion") is None
+    assert steps.plan_night(trained.programme, AS_OF) is None
+    asking = type(trained.programme).model_validate(
+        trained.programme.model_dump() | {"publish": {"serve_version_0": True}}
+    )
+    assert steps.plan_night(asking, AS_OF) == registry.version_of(asking, "version_0")
+    assert night().written
+    assert steps.plan_night(asking, AS_OF) is None, "the list is out: a rerun leaves it and its scores alone"
+
+
+def test_what_is_published_is_read_back_as_logged_propensities(
+    server: TestServer, trained: Installation, night: Callable[..., Any]
+) -> None:
+    """The next night's history holds our decisions, with the propensities they were drawn with."""
+    night()
+    with trained.warehouse.connect() as connection:
+        scored = {
+            row.customer_id: row
+            for row in connection.execute(
+                sa.text(
+                    "select c.customer_id, s.probability from nba.scores as s"
+                    " join history.customers as c using (customer_key)"
+                )
+            )
+        }
+    for customer, action, eligible, probabilities in rows(
+        trained,
+        "select customer_id, action_id, eligible_actions, probabilities from decisions"
+        " where programme is not null limit 50",
+    ):
+        names = [a.action_id for a in trained.shape().actions]
+        assert scored[customer].probability[names.index(action)] == pytest.approx(probabilities[eligible.index(action)])
+
+
+def test_draws_follow_the_probabilities() -> None:
+    """10,000 draws of one row: each frequency within 4.4 standard errors; four of them fail with probability 4·10⁻⁵."""
+    probability = np.array([0.05, 0.6, 0.0, 0.35])
+    uniform = np.random.default_rng(1).random(10_000)
+    drawn = publish.draw(np.tile(probability, (len(uniform), 1)), uniform)
+    frequency = np.bincount(drawn, minlength=4) / len(uniform)
+    assert (np.abs(frequency - probability) <= 4.4 * np.sqrt(probability * (1 - probability) / len(uniform))).all()
+    edge = publish.draw(np.array([[0.5, 0.5, 0.0]]), np.array([np.nextafter(1, 0)]))
+    assert edge.tolist() == [1], "an action without a chance is never drawn, even at the end of the scale"

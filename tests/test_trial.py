@@ -1,0 +1,77 @@
+"""A gate held on real stores: what stands in the ledger, in MLflow and in the registry."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+
+from nba_tasks import ledger, policy_store, registry, train
+from nba_tasks.policy import PolicyError, ServedPolicy
+from tests.loop import AS_OF, Installation
+
+
+def test_the_gate_is_in_the_ledger_and_in_mlflow(trained: Installation) -> None:
+    gate = ledger.last_gate(trained.warehouse, "sales_channels")
+    assert gate is not None
+    assert gate["verdict"] in {"PROMOTE", "DEFER", "REJECT"}
+    assert gate["propensities"] == "logged"
+    assert gate["windows"] > 1_000
+    assert gate["lower_bound"] < gate["delta"] < gate["upper_bound"]
+    assert trained.databases.rows("select count(*) from nba.gates") == [(1,)]
+    assert registry.version_of(trained.programme, "challenger") == gate["candidate_version"]
+    assert registry.version_of(trained.programme, "champion") is None
+    run = registry.client().get_run(gate["mlflow_run_id"])
+    assert run.data.tags["batch_id"] == "1"
+    assert run.data.params["discount"] == "0.95"
+    assert run.data.metrics["delta"] == pytest.approx(gate["delta"])
+    assert len(registry.client().get_metric_history(run.info.run_id, "bellman_residual")) > 3
+    found = {Path(file.path).name for file in registry.client().list_artifacts(run.info.run_id, "gate")}
+    assert found == {"report.json", "report.md", "mix.png", "values.png"}
+
+
+def test_the_registered_model_is_the_policy_that_was_judged(trained: Installation, tmp_path: Path) -> None:
+    """MLflow's own loader (models-from-code, pickles off), the store's loader and the arrays agree."""
+    gate = ledger.last_gate(trained.warehouse, "sales_channels")
+    assert gate is not None
+    stored = registry.load(trained.programme, gate["candidate_version"])
+    assert isinstance(stored.policy, ServedPolicy)
+    assert stored.policy.mix == gate["mix"]
+    data = trained.load("gate").transitions
+    mine = stored.probabilities(data.state, data.eligible_target)
+    import pandas as pd
+
+    frame = pd.DataFrame(data.state, columns=list(stored.features))
+    frame["eligible"] = (data.eligible_target * (1 << np.arange(data.n_actions))).sum(axis=1)
+    model = mlflow.pyfunc.load_model(f"models:/sales_channels/{gate['candidate_version']}")
+    np.testing.assert_allclose(model.predict(frame).to_numpy(), mine, atol=1e-12)
+    policy_store.save(stored, tmp_path / "again")
+    again = policy_store.load(tmp_path / "again").probabilities(data.state, data.eligible_target)
+    np.testing.assert_array_equal(again, mine)
+    np.testing.assert_allclose(mine.sum(axis=1), 1, atol=1e-12)
+    assert (mine[~data.eligible_target] == 0).all()
+
+
+def test_a_changed_state_is_refused_until_the_programme_restarts(
+    trained: Installation, versions: tuple[int, int]
+) -> None:
+    content = trained.programme.model_dump()
+    changed = type(trained.programme).model_validate(content | {"state": content["state"][:4]})
+    with pytest.raises(PolicyError, match="nba restart"):
+        train.learn(changed, AS_OF)
+    assert set(registry.restart(changed)) == {"challenger", "version_0"}
+    assert registry.incumbent(changed) is None
+    registry.name(trained.programme, "version_0", versions[0])
+    registry.name(trained.programme, "challenger", versions[1])
+
+
+def test_no_pickle_is_ever_written(trained: Installation) -> None:
+    folder = Path(os.environ["NBA_HOME"])
+    assert shutil.disk_usage(folder)
+    suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
+    assert suffixes & {".skops", ".npy"}
+    assert not suffixes & {".pkl", ".pickle", ".joblib"}
