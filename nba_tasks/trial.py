@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -15,10 +15,14 @@ from nba_tasks import ledger, registry, report
 from nba_tasks.database import warehouse
 from nba_tasks.dataset import Catalogue, FloatArray, Transitions
 from nba_tasks.estimators import Critic
+from nba_tasks.exhibition import exhibits
 from nba_tasks.gate import MIXES, MixChoice, Sample, Verdict, check_splits, choose_mix, judge
+from nba_tasks.gate.exhibits import Exhibits
+from nba_tasks.gate.plain import plain
+from nba_tasks.gate.schema import checked
 from nba_tasks.learners.fqe import fit_fqe_of_several, forest_on_returns, values_by_step
 from nba_tasks.loading import Loaded, Split, load
-from nba_tasks.policy import Floats, ServedPolicy
+from nba_tasks.policy import Floats, Policy, ServedPolicy
 from nba_tasks.policy_store import StoredPolicy
 from nba_tasks.programme import Programme
 from nba_tasks.train import learned, reading
@@ -104,7 +108,8 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
         stored = StoredPolicy(held.policy, programme.feature_names, source.catalogue.ids)
         version = registry.register(programme, stored, role)
         registry.name(programme, "challenger", version)
-        content = held.to_dict(version, incumbent_version)
+        links = {"mlflow_run_id": run_id, "dag_run_id": dag_run_id}
+        content = checked(held.to_dict(version, incumbent_version) | {"links": links})
         registry.log_report(content, report.markdown(content), report.figures(content))
         registry.log_figures(held.metrics())
     with warehouse().begin() as connection:
@@ -137,6 +142,7 @@ class Held:
     verdict: Verdict
     opened: bool
     lost_customer_value: float
+    exhibits: Exhibits
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -151,8 +157,9 @@ class Held:
             "opened": self.opened,
             "lost_customer_value": self.lost_customer_value,
             "reasons": list(self.reasons),
-            "choice": self.choice.to_dict(),
+            "choice": plain(self.choice),
             **self.verdict.to_dict(),
+            **plain(self.exhibits),
             "verdict": self.outcome,
         }
 
@@ -187,7 +194,12 @@ class Held:
 
 
 def judge_candidate(
-    programme: Programme, catalogue: Catalogue, served: ServedPolicy, sides: Mapping[Split, Side], k: int = 1
+    programme: Programme,
+    catalogue: Catalogue,
+    served: ServedPolicy,
+    sides: Mapping[Split, Side],
+    k: int = 1,
+    baselines: Mapping[str, Policy] | None = None,
 ) -> Held:
     """Choose λ on the select split and judge on the gate split; everything here is arrays.
 
@@ -199,6 +211,8 @@ def judge_candidate(
         Learn (for the critics), select and gate.
     k : int
         How many candidates this incumbent has faced, this one included.
+    baselines : mapping of name to Policy, optional
+        Learned policies to show beside the candidate.
     """
     loss = Loss.of(programme, sides["learn"].data)
     critics = _Critics(programme, catalogue, served, sides["learn"], loss)
@@ -215,15 +229,18 @@ def judge_candidate(
     )
     opened = choice.mix is not None
     mix = choice.mix or max(choice.forecasts, key=lambda forecast: forecast.power).mix
+    sample, modelled = judging.sample(programme, loss.charge(judging.data)), critics.near((mix,), judging)
     verdict = judge(
-        judging.sample(programme, loss.charge(judging.data)),
+        sample,
         judging.candidate(served, mix),
         programme.gate,
         k=k,
-        critics=critics.near((mix,), judging)(mix),
+        critics=modelled(mix),
         weeks=_weeks(programme, judging.data),
     )
-    return Held(served.with_mix(mix), choice, verdict, opened, loss.value)
+    policy = served.with_mix(mix)
+    shown = exhibits(programme, catalogue, policy, judging, sample, modelled(mix), modelled.values[0], baselines or {})
+    return Held(policy, choice, verdict, opened, loss.value, shown)
 
 
 def _weeks(programme: Programme, data: Transitions) -> float:
@@ -299,9 +316,9 @@ class _Critics:
             terminal_charge=self.charge,
         )
 
-    def near(self, mixes: Sequence[float], side: Side) -> Callable[[float], tuple[Critic, Critic]]:
-        """A function from λ to the critics of candidate and incumbent on a side's windows."""
-        fitted = mixes if len(mixes) <= len(self.COARSE) else self.COARSE
+    def near(self, mixes: Sequence[float], side: Side) -> _Near:
+        """The critics of candidate and incumbent on a side's windows, at any λ."""
+        fitted = tuple(mixes) if len(mixes) <= len(self.COARSE) else self.COARSE
         policies = [self.learn.candidate(self.served, mix) for mix in fitted]
         models = fit_fqe_of_several(
             self.learn.data,
@@ -313,10 +330,27 @@ class _Critics:
             terminal_charge=self.charge,
         )
         values = values_by_step(models, side.data.state)
-        incumbent = side.critic(values[-1], side.incumbent)
+        return _Near(self.served, side, fitted, values, side.critic(values[-1], side.incumbent))
 
-        def at(mix: float) -> tuple[Critic, Critic]:
-            nearest = min(range(len(fitted)), key=lambda i: abs(fitted[i] - mix))
-            return side.critic(values[nearest], side.candidate(self.served, mix)), incumbent
 
-        return at
+@dataclass(frozen=True)
+class _Near:
+    """A function from λ to the critics of candidate and incumbent.
+
+    Attributes
+    ----------
+    fitted : tuple of float
+        The λ whose policies were evaluated.
+    values : array of shape (fitted + 1, horizon, n, n_actions)
+        Their modelled action values by steps to go; the incumbent's come last.
+    """
+
+    served: ServedPolicy
+    side: Side
+    fitted: tuple[float, ...]
+    values: FloatArray
+    incumbent: Critic
+
+    def __call__(self, mix: float) -> tuple[Critic, Critic]:
+        nearest = min(range(len(self.fitted)), key=lambda i: abs(self.fitted[i] - mix))
+        return self.side.critic(self.values[nearest], self.side.candidate(self.served, mix)), self.incumbent

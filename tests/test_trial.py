@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from nba_tasks import ledger, policy_store, registry, train
+from nba_tasks.gate.schema import checked
 from nba_tasks.policy import PolicyError, ServedPolicy
 from tests.loop import AS_OF, Installation
 
@@ -31,6 +32,11 @@ def test_the_gate_is_in_the_ledger_and_in_mlflow(trained: Installation) -> None:
     assert run.data.metrics["delta"] == pytest.approx(gate["delta"])
     assert len(registry.client().get_metric_history(run.info.run_id, "bellman_residual")) > 3
     found = {Path(file.path).name for file in registry.client().list_artifacts(run.info.run_id, "gate")}
+    report = checked(gate["report"])
+    assert report["links"] == {"mlflow_run_id": gate["mlflow_run_id"], "dag_run_id": None}
+    assert {one["policy"] for one in report["policies"]} >= {"candidate", "incumbent", "no contact", "as logged"}
+    assert {one["action_id"] for one in report["action_mix"]} == set(trained.shape().catalogue().ids)
+    assert {s["label"] for s in report["segments"] if s["feature"] == "segment"} >= {"regular", "loyal"}
     assert found == {"report.json", "report.md", "mix.png", "values.png"}
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,15 +80,6 @@ class MixChoice:
     mix: float | None
     forecasts: tuple[MixForecast, ...]
     reasons: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; a number that is not finite becomes null."""
-        plain = asdict(self)
-        for forecast in plain["forecasts"]:
-            for key, value in forecast.items():
-                if isinstance(value, float) and not math.isfinite(value):
-                    forecast[key] = None
-        return plain
 
 
 def choose_mix(

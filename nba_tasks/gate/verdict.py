@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +16,7 @@ from nba_tasks.estimators import Critic
 from nba_tasks.gate import rules
 from nba_tasks.gate.figures import Figure, OutcomeFigure, estimate_figures, outcome_figures
 from nba_tasks.gate.harms import compare_harm
+from nba_tasks.gate.plain import plain
 from nba_tasks.gate.rules import Deciding, Placebo, RuleResult, Volume
 from nba_tasks.gate.sample import GateError, Sample, check_probabilities
 from nba_tasks.gate.sensitivity import Sensitivity, sensitivity
@@ -25,7 +26,8 @@ from nba_tasks.programme import Gate
 Floats = NDArray[np.float64]
 Outcome = Literal["PROMOTE", "DEFER", "REJECT"]
 
-SCHEMA = "nba-gate-verdict/1"
+SCHEMA = 2
+"""Version of the machine report; see `report_schema.json`."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,7 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; a number that is not finite becomes null."""
-        plain = {"schema": SCHEMA, **asdict(self), "reasons": self.reasons}
-        return {key: _json(value) for key, value in plain.items()}
+        return {"schema": SCHEMA, **plain(self), "reasons": list(self.reasons)}
 
 
 def judge(
@@ -270,15 +271,3 @@ def _outcome(applied: tuple[RuleResult, ...]) -> Outcome:
     """REJECT before DEFER before PROMOTE."""
     found = {result.status for result in applied}
     return "REJECT" if "reject" in found else "DEFER" if "defer" in found else "PROMOTE"
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _json(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_json(inner) for inner in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
-    return value

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nba_tasks.gate import GateError, choose_mix
+from nba_tasks.gate.plain import plain
 from tests.gate.cases import FUTILE, SMALL, Floats, make_sample
 from tests.tiny_mdp import BETTER, FATIGUE, LOGGING, WORSE, TinyMdp, by_row
 
@@ -25,7 +26,7 @@ def test_a_real_gain_opens_the_gate_and_the_best_predicted_bound_is_chosen() -> 
     assert not choice.reasons
     qualified = [f for f in choice.forecasts if not f.obstacles]
     assert choice.mix == max(qualified, key=lambda f: f.predicted_lower).mix
-    json.dumps(choice.to_dict(), allow_nan=False)
+    json.dumps(plain(choice), allow_nan=False)
 
 
 def test_the_standard_error_is_scaled_to_the_gate() -> None:
