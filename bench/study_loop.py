@@ -129,7 +129,7 @@ def catalogue_of(programme: Programme, known: Catalogue, as_of: dt.date) -> Cata
     """The simulator's actions with the features that learning is given of them in production."""
     actions = zip(known.ids, known.channels, known.cost.tolist(), strict=True)
     rows = (CatalogueAction(i, *action, None, None, ()) for i, action in enumerate(actions))
-    return Shape(programme, as_of, tuple(rows), (), ()).catalogue()
+    return Shape(programme, as_of, tuple(rows)).catalogue()
 
 
 def split_customers(programme: Programme, played: Transitions, last_epoch: IntArray) -> dict[Split, Loaded]:

@@ -19,6 +19,9 @@ from nba_tasks.settings import settings
 if TYPE_CHECKING:
     import pandas as pd
 
+OTHERS_READ = ":%\\"
+"""What SQLAlchemy, the driver or an escape string takes for something else than itself."""
+
 
 @cache
 def engine(url: str) -> Engine:
@@ -56,10 +59,21 @@ def quote_identifier(name: str) -> str:
 
 
 def quote_literal(value: str) -> str:
-    """A text constant for a statement's text, where a bound parameter cannot stand."""
+    """A text constant for a statement's text, where a bound parameter cannot stand.
+
+    Characters that SQLAlchemy or the driver would read as their own (`:name`, `%`, a backslash) are written by number.
+
+    Raises
+    ------
+    ValueError
+        The text holds a zero byte, which PostgreSQL cannot store.
+    """
     if "\x00" in value:
-        raise ValueError("text for SQL must not hold a zero byte")
-    return "'" + value.replace("'", "''") + "'"
+        raise ValueError(f"{value!r} holds a zero byte, which PostgreSQL cannot store")
+    quoted = value.replace("'", "''")
+    if not any(character in quoted for character in OTHERS_READ):
+        return f"'{quoted}'"
+    return "E'" + "".join(f"\\{ord(c):03o}" if c in OTHERS_READ else c for c in quoted) + "'"
 
 
 def statement(name: str, **names: Any) -> str:
@@ -126,8 +140,8 @@ def lock(connection: Connection, *names: str) -> None:
     connection.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": key})
 
 
-def migrate(target: Engine) -> None:
-    """Bring the warehouse's schema to this version, then replace its functions."""
+def migrate(target: Engine, revision: str = "head") -> None:
+    """Bring the warehouse's schema to this version (or an earlier one), then replace its functions."""
     import alembic.command
     import alembic.config
 
@@ -136,5 +150,5 @@ def migrate(target: Engine) -> None:
     with target.begin() as connection:
         lock(connection, "migrate")
         configuration.attributes["connection"] = connection
-        alembic.command.upgrade(configuration, "head")
+        alembic.command.upgrade(configuration, revision)
         connection.exec_driver_sql(statement("warehouse/functions").replace("%", "%%"))

@@ -64,19 +64,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Shape:
-    """Everything that turns `sql/transitions/*.sql` into one programme's statements as of a date.
-
-    Attributes
-    ----------
-    changing, snapshotted : tuple of str
-        Mutable customer columns with a change history, and those known only from our nightly snapshots.
-    """
+    """Everything that turns `sql/transitions/*.sql` into one programme's statements as of a date."""
 
     programme: Programme
     as_of: dt.date
     actions: tuple[CatalogueAction, ...]
-    changing: tuple[str, ...]
-    snapshotted: tuple[str, ...]
 
     @property
     def table(self) -> str:
@@ -116,7 +108,7 @@ class Shape:
         shaping = self.programme.model_dump_json(
             include={"grid", "channels", "actions", "events", "state", "rules", "reward", "shards", "salt"}
         )
-        return hashlib.sha256(f"{shaping}|{self.actions}|{self.changing}".encode()).hexdigest()[:16]
+        return hashlib.sha256(f"{shaping}|{self.actions}".encode()).hexdigest()[:16]
 
     def catalogue(self) -> Catalogue:
         """What learning may know of each action: which one, its channel, its cost, the columns that the YAML names."""
@@ -138,6 +130,7 @@ class Shape:
         """What fills in the statements' templates."""
         grid = self.programme.grid
         consents = {c.consent for c in self.programme.channels.values() if c.consent}
+        mutable = {f.column for f in self.programme.state if isinstance(f, CustomerFeature) and not f.immutable}
         return {
             "table": self.table,
             "shards": self.programme.shards,
@@ -153,10 +146,12 @@ class Shape:
             "windows": [
                 {"column": f"window_{name}", "expression": text} for name, text in self._windows.items()
             ],
-            "changing": list(self.changing),
-            "snapshotted": list(self.snapshotted),
+            "mutable": sorted(mutable if tonight else mutable | consents),
             "consents": [
-                {"column": f"consent_{column}", "expression": f"nba.number({self._as_of(column)}) = 1"}
+                {
+                    "column": f"consent_{column}",
+                    "expression": f"nba.number({self._now(column) if tonight else self._as_of(column)}) = 1",
+                }
                 for column in sorted(consents)
             ],
             "reward": self._reward(),
@@ -225,6 +220,10 @@ class Shape:
         """A mutable customer column as it was known when the epoch started."""
         return f"{quote_identifier(f'as_of_{column}')}.value"
 
+    def _now(self, column: str) -> str:
+        """A customer column as the batch found it: what never changes, and tonight's consent, which is no state."""
+        return f"m.attributes ->> {quote_literal(column)}"
+
     def _expression(self, feature: Feature) -> str:
         match feature:
             case TimeFeature(measure="epoch"):
@@ -243,7 +242,7 @@ class Shape:
         return f"least(coalesce(s.starts_on - {window}, {feature.missing:.0f}), 32767)::smallint"
 
     def _customer_expression(self, feature: CustomerFeature) -> str:
-        text = f"m.attributes ->> {quote_literal(feature.column)}" if feature.immutable else self._as_of(feature.column)
+        text = self._now(feature.column) if feature.immutable else self._as_of(feature.column)
         if not feature.categories:
             return f"coalesce(nba.number({text}), {feature.missing})::real"
         positions = " ".join(f"when {quote_literal(c)} then {i}" for i, c in enumerate(feature.categories))
@@ -324,7 +323,7 @@ def _over(function: str, column: str, epochs: int | None) -> str:
 
 
 def read_shape(connection: Connection, programme: Programme, programme_id: int, batch_id: int, as_of: dt.date) -> Shape:
-    """The shape as a batch knows the catalogue and the mutable columns.
+    """The shape as a batch knows the catalogue.
 
     Raises
     ------
@@ -352,19 +351,7 @@ def read_shape(connection: Connection, programme: Programme, programme_id: int, 
         parameters,
     ).all()
     actions = tuple(_action(programme, row, as_of) for row in rows)
-    mutable = {f.column for f in programme.state if isinstance(f, CustomerFeature) and not f.immutable}
-    mutable |= {c.consent for c in programme.channels.values() if c.consent}
-    recorded = connection.execute(
-        sa.text(
-            """
-            select distinct attribute from history.customer_changes
-            where programme_id = :programme_id and batch_id <= :batch_id
-            """
-        ),
-        parameters,
-    ).scalars()
-    changing = mutable & set(recorded)
-    return Shape(programme, as_of, actions, tuple(sorted(changing)), tuple(sorted(mutable - changing)))
+    return Shape(programme, as_of, actions)
 
 
 def _action(programme: Programme, row: Any, as_of: dt.date) -> CatalogueAction:

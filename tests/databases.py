@@ -70,7 +70,7 @@ def contents(databases: Databases) -> dict[str, list[Any]]:
         "select table_schema || '.' || table_name from information_schema.tables"
         " where table_schema in ('history', 'staging') or table_name in ('quarantine', 'pulled_days', 'batches')"
     )
-    clock = "array['loaded_at', 'started_at', 'staged_at', 'validated_at', 'merged_at']"
+    clock = "array['loaded_at', 'seen_at', 'started_at', 'staged_at', 'validated_at', 'merged_at']"
     return {
         table: databases.rows(f"select (to_jsonb(t) - {clock})::text as row from {table} as t order by 1")
         for (table,) in sorted(tables)
@@ -129,6 +129,13 @@ class TestServer:
         )
         self.engines += [crm, warehouse]
         return Databases(crm, warehouse)
+
+    def empty(self) -> Engine:
+        """A database without a table."""
+        name = f"empty_{next(self.numbers)}"
+        self._run(f"create database {name}")
+        self.engines.append(database.engine(self.url.set(database=name).render_as_string(hide_password=False)))
+        return self.engines[-1]
 
     def _run(self, *statements: str) -> None:
         with self.admin.connect() as connection:

@@ -158,10 +158,12 @@ def test_customers_and_actions_are_kept_by_version(databases: Databases) -> None
     assert databases.rows("select count(*) from history.customers") == [(100,)]
 
 
-def test_a_snapshot_is_known_from_the_night_it_was_taken(databases: Databases) -> None:
+def test_a_snapshot_keeps_the_moment_it_was_taken(databases: Databases) -> None:
+    before = databases.rows("select now()")[0][0]
     valid_night(databases, PROGRAMME)
-    today = databases.rows("select (now() at time zone 'Europe/Berlin')::date")[0][0]
-    assert databases.rows("select distinct known_from from history.customer_versions") == [(max(today, AS_OF),)]
+    for table in ("customer_versions", "action_versions"):
+        first, last = databases.rows(f"select min(seen_at), max(seen_at) from history.{table}")[0]
+        assert before < first <= last < databases.rows("select now()")[0][0]
 
 
 def test_the_same_date_again_changes_nothing(databases: Databases) -> None:

@@ -71,6 +71,7 @@ BAD_ROWS = {
     },
     "action_changes": {
         "mail|cost": ("'2024-02-01', 'cost', 'free'", "not a finite number"),
+        "call|cost": ("'2024-02-01', 'cost', '-3'", "a cost: not negative"),
         "fax|cost": ("'2024-02-01', 'cost', '1'", "not in the catalogue"),
     },
 }
@@ -164,6 +165,7 @@ def test_a_bad_first_night_is_refused(databases: Databases, tmp_path: Path, chan
     ("change", "reason"),
     [
         ("update actions set channel = 'phone' where action_id = 'mail'", "mail (from email to phone)"),
+        ("update actions set discount = 0.2 where action_id = 'offer'", "offer (discount from 0.1 to 0.2); give the"),
         ("delete from customers where customer_id like 'c__' and customer_id > 'c25'", "of the night before's"),
         ("delete from events where occurred_at > '2024-02-29'", "0% of a usual day's"),
         (

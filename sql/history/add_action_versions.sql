@@ -1,11 +1,11 @@
 -- Adds a version for every good staged action without a current one.
 insert into history.action_versions (
-    programme_id, action, known_from, channel, cost, active_from, active_to, daily_capacity, features, batch_id
+    programme_id, action, seen_at, channel, cost, active_from, active_to, daily_capacity, features, batch_id
 )
 select
     :programme_id,
     a.action,
-    greatest(:as_of, (s.loaded_at at time zone :zone)::date),
+    greatest(cast(:as_of as date)::timestamp at time zone :zone, s.loaded_at),
     s.channel,
     s.cost,
     s.active_from,

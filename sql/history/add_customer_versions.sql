@@ -1,8 +1,8 @@
 -- Adds a version for every good staged customer without a current one.
-insert into history.customer_versions (customer_key, known_from, created_at, closed_at, attributes, batch_id)
+insert into history.customer_versions (customer_key, seen_at, created_at, closed_at, attributes, batch_id)
 select
     k.customer_key,
-    greatest(:as_of, (s.loaded_at at time zone :zone)::date),
+    greatest(cast(:as_of as date)::timestamp at time zone :zone, s.loaded_at),
     s.created_at,
     s.closed_at,
     s.attributes,

@@ -22,6 +22,28 @@ with member as materialized (
       and (:as_of - date '{{ anchor }}' - c.offset_days) % {{ interval }} = 0
 {% endif %}
 ),
+cost as materialized (
+    -- One row per action and stretch of time in which a contact cost the same: the newest of what was recorded and of
+    -- what our own pulls found, from the night of each on. The first one known stands for all time before it.
+    select
+        action,
+        cost,
+        case when row_number() over later > 1 then known_at else '-infinity' end as starts_at,
+        coalesce(lead(known_at) over later, 'infinity') as ends_at
+    from (
+        select h.action, nba.number(h.value) as cost, h.changed_at as known_at, h.batch_id
+        from history.action_changes as h
+        where h.programme_id = :programme_id
+          and h.batch_id <= :batch_id and (h.superseded_by is null or h.superseded_by > :batch_id)
+          and h.attribute = 'cost' and nba.number(h.value) is not null
+        union all
+        select v.action, v.cost, date_trunc('day', v.seen_at, '{{ zone }}'), v.batch_id
+        from history.action_versions as v
+        where v.programme_id = :programme_id and v.batch_id <= :batch_id
+    ) as known
+    where action > 0  -- doing nothing is free, whatever a catalogue says of it
+    window later as (partition by action order by known_at, batch_id)
+),
 contact as (
     -- One row per contact before as_of.
     select
@@ -30,9 +52,11 @@ contact as (
         nba.epoch_of(day, date '{{ anchor }}', m.offset_days, {{ interval }}) as epoch,
         c.contacted_at,
         c.contact_id,
-        c.action
+        c.action,
+        cost.cost
     from member as m
     join history.contacts as c using (customer_key)
+    left join cost on cost.action = c.action and c.contacted_at >= cost.starts_at and c.contacted_at < cost.ends_at
     cross join lateral (select (c.contacted_at at time zone '{{ zone }}')::date as day) as local
     where c.batch_id <= :batch_id and (c.superseded_by is null or c.superseded_by > :batch_id)
       and day < :as_of
@@ -74,13 +98,13 @@ ending as (
 ),
 activity as (
     -- One row per contact, event or epoch of the grid.
-    select customer_key, epoch, day, action, null as event_type, null::double precision as value, false as on_grid
+    select customer_key, epoch, day, action, cost, null as event_type, null::double precision as value, false as on_grid
     from contact
     union all
-    select customer_key, epoch, day, null, event_type, value, false
+    select customer_key, epoch, day, null, null, event_type, value, false
     from event
     union all
-    select customer_key, epoch, null, null, null, null, true
+    select customer_key, epoch, null, null, null, null, null, true
     from ending
     cross join lateral generate_series(
         {{ "open_epoch" if tonight else "first_epoch" }}, least(open_epoch, end_epoch)
@@ -94,7 +118,7 @@ timeline as (
         epoch,
         bool_or(on_grid) as on_grid,
         count(action) as contacts,
-        coalesce(sum(case action {% for a in actions %}when {{ a.index }} then {{ a.cost }} {% endfor %}else 0 end), 0) as cost
+        coalesce(sum(cost), 0) as cost
 {%- for outcome in outcomes %},
         {% if outcome.measure == "count" %}count(*){% else %}coalesce(sum(value){% endif %} filter (where event_type = {{ outcome.event | literal }})
         {%- if outcome.measure == "value" %}, 0){% endif %} as {{ outcome.column | identifier }}
@@ -124,25 +148,24 @@ decision as (
     order by m.customer_key, epoch, d.decided_at, d.decision_id
 ),
 attribute as materialized (
-    -- One row per customer, mutable column and stretch of dates on which a value was the last one known.
-    -- A column with a change history is read from that alone: its snapshots would say what was known too late.
+    -- One row per customer, mutable column and stretch of dates on which a value was the last one known: recorded, or
+    -- found by one of our own pulls, on an earlier day.
     select customer_key, attribute, value, known_from, lead(known_from) over later as known_to
     from (
-        select
-            m.customer_key, h.attribute, h.value, (h.changed_at at time zone '{{ zone }}')::date + 1 as known_from,
-            h.changed_at, h.batch_id
+        select m.customer_key, h.attribute, h.value, h.changed_at as known_at, h.batch_id
         from member as m
         join history.customer_changes as h using (customer_key)
         where h.batch_id <= :batch_id and (h.superseded_by is null or h.superseded_by > :batch_id)
-          and h.attribute = any (array[{{ changing | map("literal") | join(", ") }}]::text[])
+          and h.attribute = any (array[{{ mutable | map("literal") | join(", ") }}]::text[])
         union all
-        select m.customer_key, a.name, v.attributes ->> a.name, v.known_from, v.known_from::timestamptz, v.batch_id
+        select m.customer_key, a.name, v.attributes ->> a.name, v.seen_at, v.batch_id
         from member as m
         join history.customer_versions as v using (customer_key)
-        cross join unnest(array[{{ snapshotted | map("literal") | join(", ") }}]::text[]) as a (name)
+        cross join unnest(array[{{ mutable | map("literal") | join(", ") }}]::text[]) as a (name)
         where v.batch_id <= :batch_id
     ) as known
-    window later as (partition by customer_key, attribute order by changed_at, batch_id)
+    cross join lateral (select (known_at at time zone '{{ zone }}')::date + 1 as known_from) as local
+    window later as (partition by customer_key, attribute order by known_at, batch_id)
 ),
 state as (
     -- One row per customer and epoch of the grid: what was known before it started.
@@ -172,7 +195,7 @@ featured as (
     from state as s
     join member as m using (customer_key)
     join ending as n using (customer_key)
-{% for column in changing + snapshotted %}
+{% for column in mutable %}
     left join attribute as {{ ("as_of_" ~ column) | identifier }}
         on {{ ("as_of_" ~ column) | identifier }}.customer_key = s.customer_key
         and {{ ("as_of_" ~ column) | identifier }}.attribute = {{ column | literal }}

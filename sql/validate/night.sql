@@ -92,7 +92,25 @@ select
               select from history.action_versions as later
               where later.programme_id = v.programme_id and later.action = v.action and later.batch_id > v.batch_id
           )
-    ) as moved_actions
+    ) as moved_actions,
+    (
+        select string_agg(
+            format('%s (%s from %s to %s)', a.action_id, feature.key, coalesce(feature.value, 'nothing'),
+                coalesce(s.features ->> feature.key, 'nothing')),
+            ', ' order by a.action, feature.key
+        )
+        from history.action_versions as v
+        join history.actions as a using (programme_id, action)
+        join staging.actions as s on s.batch_id = {{ batch_id }} and not s.quarantined and s.action_id = a.action_id
+        cross join jsonb_each_text(v.features) as feature
+        where v.programme_id = {{ programme_id }}
+          and s.features ? feature.key  -- a column that the file names no longer, or only now, is no change
+          and s.features -> feature.key is distinct from v.features -> feature.key
+          and not exists (
+              select from history.action_versions as later
+              where later.programme_id = v.programme_id and later.action = v.action and later.batch_id > v.batch_id
+          )
+    ) as changed_features
 {%- for relation in relations %},
     -- Rows tried again were judged on their first night; and a single row is no share.
     (

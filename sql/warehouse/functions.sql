@@ -34,6 +34,11 @@ language sql immutable strict parallel safe as $$
     select case
         when value in ('true', 't') then 1
         when value in ('false', 'f') then 0
-        when value ~ '^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,2})?$' then value::real
+        when value ~ '^[-+]?([0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})$' then value::real
+        -- What a real cannot hold raises an error: too near to zero is zero, too far from it is no number.
+        when value ~ '^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?$' then case
+            when abs(value::numeric) < 1e-37 then 0
+            when abs(value::numeric) < 3e38 then value::real
+        end
     end
 $$;

@@ -1,0 +1,64 @@
+"""Statements: texts from a programme file or a catalogue reach the database as they are; and migrations."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import sqlalchemy as sa
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from nba_tasks import database
+from tests.databases import TestServer
+
+# PostgreSQL's text is UTF-8 without the zero byte.
+TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+
+
+@given(text=TEXTS)
+@example(text="a:b :c ::d \\:e")
+@example(text="100% %s %(x)s %%")
+@example(text="it's \\ E'\\072' \\\\n \n")
+def test_a_literal_reads_back_as_itself(server: TestServer, text: str) -> None:
+    """By each way that a statement takes: with and without bound parameters, and straight to the driver."""
+    query = f"select {database.quote_literal(text)}::text, 1::int"
+    with database.engine(server.url.render_as_string(hide_password=False)).connect() as connection:
+        assert connection.execute(sa.text(query)).one() == (text, 1)
+        assert connection.execute(sa.text(f"{query} where 1 = :one"), {"one": 1}).one() == (text, 1)
+        assert connection.exec_driver_sql(query.replace("%", "%%")).one() == (text, 1)
+        assert connection.exec_driver_sql(query.replace("%", "%%"), {}).one() == (text, 1)
+
+
+@given(text=TEXTS)
+def test_a_literal_survives_copy(server: TestServer, text: str) -> None:
+    with database.engine(server.url.render_as_string(hide_password=False)).begin() as connection:
+        connection.exec_driver_sql("create temporary table copied (text text) on commit drop")
+        query = f"select {database.quote_literal(text)}::text"
+        assert database.copy_rows(connection, query, connection, "copied", ("text",)) == 1
+        assert connection.exec_driver_sql("select text from copied").scalar_one() == text
+
+
+def test_an_older_warehouse_keeps_its_rows(server: TestServer) -> None:
+    """A version that was known from a date becomes one that was seen at that date's start."""
+    warehouse = server.empty()
+    database.migrate(warehouse, "0001")
+    with warehouse.begin() as connection:
+        connection.exec_driver_sql(
+            """
+            insert into nba.programmes (programme, interval_days, anchor, business_timezone, stagger, salt)
+                values ('shop', 7, '2024-01-01', 'Europe/Berlin', true, '1');
+            insert into nba.batches (batch_id, programme_id, as_of) values (1, 1, '2024-03-01');
+            insert into history.customers values (1, 1, 'c1', 0, 0, 'l', 's', 1);
+            insert into history.customer_versions (customer_key, known_from, created_at, attributes, batch_id)
+                values (1, '2024-03-01', '2024-01-01', '{}', 1);
+            insert into history.actions values (1, 1, 'mail');
+            insert into history.action_versions (programme_id, action, known_from, cost, features, batch_id)
+                values (1, 1, '2024-03-01', 0.5, '{}', 1)
+            """
+        )
+    for _ in range(2):
+        database.migrate(warehouse)
+    with warehouse.connect() as connection:
+        for table in ("customer_versions", "action_versions"):
+            seen = connection.exec_driver_sql(f"select seen_at from history.{table}").scalar_one()
+            assert seen == dt.datetime(2024, 2, 29, 23, tzinfo=dt.UTC)
