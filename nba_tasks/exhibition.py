@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nba_tasks.dataset import Catalogue, FloatArray
-from nba_tasks.estimators import Critic
+from nba_tasks.estimators import Critic, effective_size
 from nba_tasks.gate import Sample
 from nba_tasks.gate.exhibits import Alternative, Exhibits, StateFeature, collect
-from nba_tasks.learners.baselines import BehaviourCloning, no_contact
-from nba_tasks.policy import Floats, Policy, ServedPolicy, explore, supported
+from nba_tasks.learners.baselines import Preference, surest
+from nba_tasks.learners.look_alikes import LookAlikes
+from nba_tasks.policy import Floats, ServedPolicy, explore, supported
 from nba_tasks.programme import CustomerFeature, Feature, Programme, TimeFeature
 
 if TYPE_CHECKING:
     from nba_tasks.trial import Side
+
+NO_CONTACT = 0
+"""Index of `no_action`."""
+
+MIN_FOLLOWED = 50.0
+"""Effective windows below which nothing is said of "always this action"."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One split with all that values a policy on it.
+
+    Attributes
+    ----------
+    side : Side
+    sample : Sample
+        Its windows.
+    values : array of shape (horizon, n, n_actions)
+        A model's action values by steps to go (the candidate's): a critic of any policy, if not a good one.
+    """
+
+    side: Side
+    sample: Sample
+    values: FloatArray
+
+    def valued(self, name: str, probabilities: Floats) -> Alternative:
+        """A policy to compare with."""
+        return Alternative(name, "baseline", probabilities, self.side.critic(self.values, probabilities))
 
 
 def exhibits(
     programme: Programme,
     catalogue: Catalogue,
     served: ServedPolicy,
-    side: Side,
-    sample: Sample,
+    look_alikes: LookAlikes | None,
+    *,
+    select: Evaluated,
+    judged: Evaluated,
     critics: tuple[Critic, Critic],
-    values: FloatArray,
-    baselines: Mapping[str, Policy],
 ) -> Exhibits:
     """Everything that is shown of one judged candidate.
 
@@ -34,48 +63,70 @@ def exhibits(
     ----------
     served : ServedPolicy
         The candidate as it would be published.
-    side : Side
-        The gate split.
-    sample : Sample
-        Its windows, as they were judged.
+    look_alikes : LookAlikes, optional
+    select, judged : Evaluated
+        The splits that chose and judged it.
     critics : (candidate's Critic, incumbent's Critic)
         That the gate decided by.
-    values : array of shape (horizon, n, n_actions)
-        The candidate's modelled action values by steps to go: the critic of every other policy.
-    baselines : mapping of name to Policy
-        Learned ones; the simple ones are known here.
     """
-    data = side.data
-    alone = replace(served, mix=1.0, epsilon=0.0)
-
-    def valued(name: str, probabilities: Floats) -> Alternative:
-        return Alternative(name, "baseline", probabilities, side.critic(values, probabilities))
-
-    def compared() -> Iterator[Alternative]:
-        yield valued("learned policy, unmixed", side.candidate(served, 1.0))
-        for name, policy in {**baselines, **_simple(served)}.items():
-            yield valued(name, policy.probabilities(data.state, data.eligible_target))
-
+    side, alpha = judged.side, programme.gate.alpha
     certain = side.candidate(replace(served, epsilon=0.0), served.mix)
-    allowed = supported(side.behaviour_target, data.eligible_target, served.support)
+    allowed = supported(side.behaviour_target, side.data.eligible_target, served.support)
     return collect(
-        sample,
-        data,
+        judged.sample,
+        side.data,
         Alternative("candidate", "candidate", side.candidate(served, served.mix), critics[0]),
         Alternative("incumbent", "incumbent", side.incumbent, critics[1]),
-        baselines=compared(),
-        explored=lambda epsilon: valued("", explore(certain, allowed, epsilon)),
+        baselines=_baselines(served, look_alikes, judged, catalogue, best_single_action(select, alpha)),
+        explored=lambda epsilon: judged.valued("", explore(certain, allowed, epsilon)),
         q=side.q,
-        learned=side.candidate(alone, 1.0),
+        learned=side.candidate(replace(served, mix=1.0, epsilon=0.0), 1.0),
         features=[state_feature(feature) for feature in programme.state],
         action_ids=catalogue.ids,
-        alpha=programme.gate.alpha,
+        alpha=alpha,
     )
 
 
-def _simple(served: ServedPolicy) -> dict[str, Policy]:
-    """Policies that nothing needs to be learned for."""
-    return {"behaviour cloning": BehaviourCloning(served.behaviour), "no contact": no_contact()}
+def best_single_action(select: Evaluated, alpha: float) -> int | None:
+    """The action that "always this one, else no action" gains most with, by its lower bound on the select split.
+
+    Returns
+    -------
+    int or None
+        Its index; None where too few windows follow any action.
+    """
+    if select.sample.n_unusable:
+        return None
+    bounds: dict[int, float] = {}
+    for action in range(1, select.side.data.n_actions):
+        policy = _always(action, select.side)
+        weight = select.sample.weigh(policy)
+        # Where nothing follows an action, DR would repeat the model's opinion of it, and be very sure.
+        if effective_size(weight[:, -1]) >= MIN_FOLLOWED:
+            influence = select.sample.influence(weight, select.valued("", policy).critic)
+            bounds[action] = select.sample.clusters.mean(influence).lower(alpha)
+    return max(bounds, key=lambda action: bounds[action], default=None)
+
+
+def _baselines(
+    served: ServedPolicy, look_alikes: LookAlikes | None, judged: Evaluated, catalogue: Catalogue, single: int | None
+) -> Iterator[Alternative]:
+    """The policies that a candidate is compared with, from the most to the least learned."""
+    side = judged.side
+    yield judged.valued("learned policy, unmixed", side.candidate(served, 1.0))
+    for name, q in (look_alikes.values(side.data.state) if look_alikes else {}).items():
+        mixtures = served.mixtures(q, side.behaviour_target, side.incumbent, side.data.eligible_target)
+        yield judged.valued(name, mixtures(1.0))
+    yield judged.valued("behaviour cloning", surest(side.behaviour_target, side.data.eligible_target))
+    if single is not None:
+        yield judged.valued(f"best single action ({catalogue.ids[single]})", _always(single, side))
+    if side.data.eligible_target[:, NO_CONTACT].any():
+        yield judged.valued("no contact", _always(NO_CONTACT, side))
+
+
+def _always(action: int, side: Side) -> Floats:
+    """Probabilities of taking one action wherever it is eligible, else none."""
+    return Preference([action, NO_CONTACT]).probabilities(side.data.state, side.data.eligible_target)
 
 
 def state_feature(feature: Feature) -> StateFeature:

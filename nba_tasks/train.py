@@ -22,6 +22,7 @@ from nba_tasks.database import warehouse
 from nba_tasks.dataset import Catalogue, Transitions
 from nba_tasks.learners.behaviour import BehaviourModel
 from nba_tasks.learners.forest_q import FittedQ, ForestQ, fit_q
+from nba_tasks.learners.look_alikes import LookAlikes
 from nba_tasks.loading import load
 from nba_tasks.policy import supported
 from nba_tasks.policy_store import StoredPolicy
@@ -93,6 +94,7 @@ def learn(programme: Programme, as_of: dt.date, *, seed: int = 0) -> str:
         with tempfile.TemporaryDirectory() as folder:
             behaviour.save(Path(folder) / "behaviour")
             fitted.q.save(Path(folder) / "q")
+            LookAlikes.fit(fitted.q, data, settings.discount).save(Path(folder) / "look_alikes")
             registry.log_folder(Path(folder), "learned")
         if registry.version_of(programme, "version_0") is None:
             stored = StoredPolicy(behaviour, programme.feature_names, source.catalogue.ids)
@@ -135,8 +137,18 @@ def _report_sweep(sweep: int, residual: float) -> None:
         log.info("sweep %s: Bellman residual %.4f", sweep, residual)
 
 
-def learned(run_id: str) -> tuple[ForestQ, BehaviourModel]:
+@dataclass(frozen=True)
+class Learned:
+    """What a training learned: the Q-function, the behaviour model, and what the policy will be compared with."""
+
+    q: ForestQ
+    behaviour: BehaviourModel
+    look_alikes: LookAlikes
+
+
+def learned(run_id: str) -> Learned:
     """The models that `learn` logged to a run."""
     with tempfile.TemporaryDirectory() as folder:
         found = registry.fetch(run_id, "learned", Path(folder))
-        return ForestQ.load(found / "q"), BehaviourModel.load(found / "behaviour")
+        q = ForestQ.load(found / "q")
+        return Learned(q, BehaviourModel.load(found / "behaviour"), LookAlikes.load(found / "look_alikes", q))

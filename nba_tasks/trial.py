@@ -15,14 +15,15 @@ from nba_tasks import ledger, registry, report
 from nba_tasks.database import warehouse
 from nba_tasks.dataset import Catalogue, FloatArray, Transitions
 from nba_tasks.estimators import Critic
-from nba_tasks.exhibition import exhibits
+from nba_tasks.exhibition import Evaluated, exhibits
 from nba_tasks.gate import MIXES, MixChoice, Sample, Verdict, check_splits, choose_mix, judge
 from nba_tasks.gate.exhibits import Exhibits
 from nba_tasks.gate.plain import plain
 from nba_tasks.gate.schema import checked
 from nba_tasks.learners.fqe import fit_fqe_of_several, forest_on_returns, values_by_step
+from nba_tasks.learners.look_alikes import LookAlikes
 from nba_tasks.loading import Loaded, Split, load
-from nba_tasks.policy import Floats, Policy, ServedPolicy
+from nba_tasks.policy import Floats, ServedPolicy
 from nba_tasks.policy_store import StoredPolicy
 from nba_tasks.programme import Programme
 from nba_tasks.train import learned, reading
@@ -95,14 +96,14 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
     assert incumbent_version is not None, "learning registers version 0"
     with warehouse().connect() as connection:
         k = ledger.attempts(connection, programme, incumbent_version) + 1
-    q, behaviour = learned(run_id)
+    found = learned(run_id)
     incumbent = registry.load(programme, incumbent_version)
     incumbent.require_features(programme.feature_names)
     # The mix is chosen below; every other layer stands.
     layers = programme.layers
-    served = ServedPolicy(incumbent, q, behaviour, support=layers.support, mix=1.0, epsilon=layers.epsilon)
+    served = ServedPolicy(incumbent, found.q, found.behaviour, support=layers.support, mix=1.0, epsilon=layers.epsilon)
     sides: dict[Split, Side] = {split: Side.of(side, programme.gate.horizon, served) for split, side in loaded.items()}
-    held = judge_candidate(programme, source.catalogue, served, sides, k)
+    held = judge_candidate(programme, source.catalogue, served, sides, k, found.look_alikes)
     with registry.run(programme, "", {}, run_id=run_id):
         role = f"candidate against {incumbent_version}: mix {held.policy.mix}, {layers}"
         stored = StoredPolicy(held.policy, programme.feature_names, source.catalogue.ids)
@@ -199,7 +200,7 @@ def judge_candidate(
     served: ServedPolicy,
     sides: Mapping[Split, Side],
     k: int = 1,
-    baselines: Mapping[str, Policy] | None = None,
+    look_alikes: LookAlikes | None = None,
 ) -> Held:
     """Choose λ on the select split and judge on the gate split; everything here is arrays.
 
@@ -211,21 +212,23 @@ def judge_candidate(
         Learn (for the critics), select and gate.
     k : int
         How many candidates this incumbent has faced, this one included.
-    baselines : mapping of name to Policy, optional
-        Learned policies to show beside the candidate.
+    look_alikes : LookAlikes, optional
+        To be shown beside the candidate.
     """
     loss = Loss.of(programme, sides["learn"].data)
     critics = _Critics(programme, catalogue, served, sides["learn"], loss)
     select, judging = sides["select"], sides["gate"]
     mixes = MIXES if programme.layers.mix == "auto" else (programme.layers.mix,)
+    choosing = select.sample(programme, loss.charge(select.data))
+    foreseen = critics.near(mixes, select)
     choice = choose_mix(
-        select.sample(programme, loss.charge(select.data)),
+        choosing,
         lambda mix: select.candidate(served, mix),
         programme.gate,
         gate_customers=len(np.unique(judging.windows.customer)),
         mixes=mixes,
         k=k,
-        critics_at=critics.near(mixes, select),
+        critics_at=foreseen,
     )
     opened = choice.mix is not None
     mix = choice.mix or max(choice.forecasts, key=lambda forecast: forecast.power).mix
@@ -239,7 +242,15 @@ def judge_candidate(
         weeks=_weeks(programme, judging.data),
     )
     policy = served.with_mix(mix)
-    shown = exhibits(programme, catalogue, policy, judging, sample, modelled(mix), modelled.values[0], baselines or {})
+    shown = exhibits(
+        programme,
+        catalogue,
+        policy,
+        look_alikes,
+        select=Evaluated(select, choosing, foreseen.values_at(mix)),
+        judged=Evaluated(judging, sample, modelled.values_at(mix)),
+        critics=modelled(mix),
+    )
     return Held(policy, choice, verdict, opened, loss.value, shown)
 
 
@@ -352,5 +363,9 @@ class _Near:
     incumbent: Critic
 
     def __call__(self, mix: float) -> tuple[Critic, Critic]:
+        return self.side.critic(self.values_at(mix), self.side.candidate(self.served, mix)), self.incumbent
+
+    def values_at(self, mix: float) -> FloatArray:
+        """Modelled action values of the candidate at the nearest λ, of shape (horizon, n, n_actions)."""
         nearest = min(range(len(self.fitted)), key=lambda i: abs(self.fitted[i] - mix))
-        return self.side.critic(self.values[nearest], self.side.candidate(self.served, mix)), self.incumbent
+        return np.asarray(self.values[nearest])
