@@ -37,7 +37,7 @@ class Publication:
     written : bool
         False for a dry run, and where the night's list was already published (it is returned unchanged).
     changed_since_scoring : int
-        Customers drawn anew because their consent was withdrawn or their account closed after scoring.
+        Customers drawn anew or left out because their consent was withdrawn or the relationship ended after scoring.
     """
 
     list_date: dt.date
@@ -98,7 +98,8 @@ def publish(
     Raises
     ------
     PublishError
-        The night was not scored to the end, or with another policy than the one in use now.
+        The night was not scored to its end with this policy and these settings, or an implausible share of the
+        customers scored has vanished from the CRM since.
     """
     today = today or dt.datetime.now(programme.grid.zone).date()
     with warehouse.connect() as reader, crm.begin() as writer:
@@ -108,8 +109,8 @@ def publish(
             return published
         batch = read_batch(reader, programme, as_of)
         shape = shape_of(reader, programme, batch)
-        scores = _read_scores(reader, programme, batch, serve)
-        eligible, gone = _recheck(writer, programme, shape, scores)
+        scores = _read_scores(reader, shape, batch, serve)
+        eligible, gone = _recheck(writer, shape, scores)
         scores, eligible = scores[~gone].reset_index(drop=True), eligible[~gone]
         probability, changed = _redraw(scores, eligible, serve)
         decisions = _decisions(programme, shape, as_of, run_id, scores, eligible, probability)
@@ -141,44 +142,80 @@ def _published(connection: Connection, programme: Programme, as_of: dt.date) -> 
     return Publication(as_of, row.policy_version, row.decisions, row.to_send, False) if row else None
 
 
-def _read_scores(connection: Connection, programme: Programme, batch: Batch, serve: Serving) -> pd.DataFrame:
+def _read_scores(connection: Connection, shape: Shape, batch: Batch, serve: Serving) -> pd.DataFrame:
+    programme = shape.programme
     parameters = {
         "programme": programme.programme,
         "programme_id": batch.programme_id,
         "salt": programme.salt,
         "as_of": str(batch.as_of),
+        "version": serve.version,
     }
-    scores = database.frame(connection, database.statement("publish/scores"), parameters)
-    stale = set(scores["policy_version"].unique()) - {serve.version}
-    if stale:
+    scored = connection.execute(
+        sa.text(
+            """
+            select shard from nba.scored_shards
+            where programme_id = :programme_id and as_of = cast(:as_of as date)
+              and policy_version = :version and fingerprint = :fingerprint
+            """
+        ),
+        parameters | {"fingerprint": shape.fingerprint()},
+    ).scalars()
+    if missing := sorted(set(range(programme.shards)) - set(scored)):
         raise PublishError(
-            f"{programme.programme} {batch.as_of} was scored with version {', '.join(map(str, sorted(stale)))}, "
-            f"but version {serve.version} is in use now: run the nightly actions DAG again from its scoring tasks"
+            f"shard {', '.join(map(str, missing))} of {programme.programme} {batch.as_of} was not scored with version "
+            f"{serve.version} and the programme file as it is now: run the nightly actions DAG again"
         )
-    return scores
+    return database.frame(connection, database.statement("publish/scores"), parameters)
 
 
-def _recheck(
-    crm: Connection, programme: Programme, shape: Shape, scores: pd.DataFrame
-) -> tuple[BoolArray, NDArray[np.bool_]]:
-    """Eligibility as the CRM knows it now: consent withdrawn since scoring counts, an account closed since is gone.
+def _recheck(crm: Connection, shape: Shape, scores: pd.DataFrame) -> tuple[BoolArray, NDArray[np.bool_]]:
+    """Eligibility as the CRM knows it now: consent withdrawn since scoring counts; who ended the relationship is gone.
 
     Returns
     -------
     eligible : bool array of shape (n, n_actions)
     gone : bool array of shape (n,)
+        Closed accounts, events that end the relationship (also late ones, within the settlement lag), and customers
+        whom the CRM does not know any more.
+
+    Raises
+    ------
+    PublishError
+        More of the customers are unknown to the CRM than `validation.max_vanished_share` allows.
     """
+    programme = shape.programme
     eligible = unpack(scores["eligible"].to_numpy(), len(shape.actions))
     columns = {name: c.consent for name, c in programme.channels.items() if c.consent}
     asked = any(isinstance(rule, Consent) for rule in programme.rules)
     query = database.statement(
-        "publish/consent_now", customers=programme.crm.relations.customers, consents=sorted(set(columns.values()))
+        "publish/customers_now",
+        customers=programme.crm.relations.customers,
+        events=programme.crm.relations.events,
+        consents=sorted(set(columns.values())),
     )
-    now = database.frame(crm, query).set_index("customer_id").reindex(scores["customer_id"])
+    first_day = shape.as_of - dt.timedelta(days=programme.grid.settlement_lag_days)
+    parameters = {
+        "ending_events": [name for name, event in programme.events.items() if event.ends],
+        "since": dt.datetime.combine(first_day, dt.time(), programme.grid.zone),
+    }
+    now = database.frame(crm, query, parameters).set_index("customer_id").reindex(scores["customer_id"])
+    _refuse_vanished(programme, now["gone"].isna().to_numpy())
     for action in shape.actions:
         if asked and action.channel in columns:
             eligible[:, action.index] &= now[columns[action.channel]].fillna(False).to_numpy(bool)
-    return permitted(eligible, scores["arm"].to_numpy(str)), now["closed"].fillna(True).to_numpy(bool)
+    return permitted(eligible, scores["arm"].to_numpy(str)), now["gone"].fillna(True).to_numpy(bool)
+
+
+def _refuse_vanished(programme: Programme, vanished: NDArray[np.bool_]) -> None:
+    """A source that is being loaded looks as if everybody had left; a single customer is no share."""
+    allowed = programme.validation.max_vanished_share
+    if vanished.sum() > 1 and vanished.mean() > allowed:
+        raise PublishError(
+            f"{vanished.sum()} of the {len(vanished)} customers scored are no longer in "
+            f"{programme.crm.relations.customers} ({vanished.mean():.0%}; validation.max_vanished_share allows "
+            f"{allowed:.0%}): is it being loaded? Run the publish task again once it is complete"
+        )
 
 
 def _redraw(scores: pd.DataFrame, eligible: BoolArray, serve: Serving) -> tuple[Floats, int]:

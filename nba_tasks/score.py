@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,29 +93,48 @@ def permitted(eligible: BoolArray, arm: NDArray[np.str_]) -> BoolArray:
 def score_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: int, serve: Serving) -> int:
     """Score the due customers of one shard into `nba.scores`, in one transaction that replaces an earlier try.
 
+    Scores of another policy version stay: a second run of the date with that version does not touch this one's.
+
     Returns
     -------
     int
         Customers scored.
     """
     with warehouse.begin() as connection:
-        database.lock(connection, "score", programme.programme, str(as_of), str(shard))
+        database.lock(connection, "score", programme.programme, str(as_of), str(serve.version), str(shard))
         batch = read_batch(connection, programme, as_of)
         shape = shape_of(connection, programme, batch)
         serve.served.require_features(programme.feature_names)
         connection.exec_driver_sql("set local work_mem = '256MB'")
         connection.exec_driver_sql("set local jit = off")
-        connection.execute(
-            sa.text("delete from nba.scores where programme_id = :programme_id and as_of = :as_of and shard = :shard"),
-            {"programme_id": batch.programme_id, "as_of": as_of, "shard": shard},
-        )
-        parameters = epoch_parameters(connection, programme, batch, shard)
+        key: dict[str, Any] = {
+            "programme_id": batch.programme_id,
+            "as_of": as_of,
+            "policy_version": serve.version,
+            "shard": shard,
+        }
+        for table in ("nba.scores", "nba.scored_shards"):
+            connection.execute(
+                sa.text(
+                    f"delete from {table} where programme_id = :programme_id and as_of = :as_of"
+                    " and policy_version = :policy_version and shard = :shard"
+                ),
+                key,
+            )
         query = database.statement("transitions/tonight", **shape.names(tonight=True))
-        due = database.frame(connection, query, parameters)
-        if due.empty:
-            return 0
-        scores = _scores(due, shape, serve).assign(programme_id=batch.programme_id, as_of=as_of, shard=shard)
-        return database.copy_frame(connection, "nba.scores", scores)
+        due = database.frame(connection, query, epoch_parameters(connection, programme, batch, shard))
+        if not due.empty:
+            database.copy_frame(connection, "nba.scores", _scores(due, shape, serve).assign(**key))
+        connection.execute(
+            sa.text(
+                """
+                insert into nba.scored_shards (programme_id, as_of, policy_version, shard, fingerprint, customers)
+                values (:programme_id, :as_of, :policy_version, :shard, :fingerprint, :customers)
+                """
+            ),
+            key | {"fingerprint": shape.fingerprint(), "customers": len(due)},
+        )
+        return len(due)
 
 
 def _scores(due: pd.DataFrame, shape: Shape, serve: Serving) -> pd.DataFrame:
@@ -126,7 +146,6 @@ def _scores(due: pd.DataFrame, shape: Shape, serve: Serving) -> pd.DataFrame:
         {
             "customer_key": due["customer_key"],
             "epoch": due["epoch"],
-            "policy_version": serve.version,
             "eligible": (eligible * (1 << np.arange(eligible.shape[1]))).sum(axis=1),
             "state": _array_literals(state),
             "expected_value": _array_literals(serve.served.values(state, len(shape.actions))),

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from nba_tasks import publish, registry, steps
+from nba_tasks import publish, registry, score, steps
 from tests.databases import TestServer, killed_at
 from tests.loop import AS_OF, Installation
 
@@ -18,6 +19,20 @@ from tests.loop import AS_OF, Installation
 def rows(made: Installation, query: str) -> list[Any]:
     with made.crm.connect() as connection:
         return [tuple(row) for row in connection.execute(sa.text(query))]
+
+
+@contextmanager
+def crm_changed(made: Installation, table: str, *statements: str) -> Iterator[None]:
+    """The CRM with a table changed, until the block ends."""
+    with made.crm.begin() as connection:
+        connection.exec_driver_sql(f"create table kept as table {table}")
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+    try:
+        yield
+    finally:
+        with made.crm.begin() as connection:
+            connection.exec_driver_sql(f"truncate {table}; insert into {table} table kept; drop table kept")
 
 
 def test_every_due_customer_gets_one_decision(trained: Installation, night: Callable[..., Any]) -> None:
@@ -80,24 +95,97 @@ def test_a_past_or_dry_night_writes_nothing(trained: Installation, night: Callab
 
 def test_consent_withdrawn_after_scoring_is_respected(trained: Installation, night: Callable[..., Any]) -> None:
     """Everybody takes back consent to e-mail between scoring and publishing: redrawn, nobody dropped, none mailed."""
-    with trained.crm.begin() as connection:
-        connection.exec_driver_sql("create table kept as select customer_id, consent_email, closed_at from customers")
-        connection.exec_driver_sql("update customers set consent_email = false")
-        connection.exec_driver_sql("update customers set closed_at = now() - interval '1 hour' where customer_id = '1'")
-    try:
+    with crm_changed(
+        trained,
+        "customers",
+        "update customers set consent_email = false",
+        "update customers set closed_at = now() - interval '1 hour' where customer_id = '1'",
+    ):
         published = night()
-    finally:
-        with trained.crm.begin() as connection:
-            connection.exec_driver_sql(
-                "update customers as c set consent_email = k.consent_email, closed_at = k.closed_at from kept as k"
-                " where k.customer_id = c.customer_id; drop table kept"
-            )
     assert published.changed_since_scoring > 100
     assert rows(trained, "select count(*) from campaign_list where channel = 'email'") == [(0,)]
     assert rows(
         trained, "select count(*) from decisions where programme is not null and 'email' = any (eligible_actions)"
     ) == [(0,)]
     assert published.to_send > 0
+
+
+def test_whoever_unsubscribed_since_the_pull_gets_nothing(trained: Installation, night: Callable[..., Any]) -> None:
+    """After midnight, or the day before but loaded late; a click, or an unsubscribe long ago, changes nothing."""
+    night()
+    first, second, third, fourth = (
+        customer
+        for (customer,) in rows(trained, "select customer_id from decisions where programme is not null limit 4")
+    )
+    with trained.crm.begin() as connection:
+        connection.exec_driver_sql("delete from campaign_list; delete from decisions where programme is not null")
+        connection.exec_driver_sql("delete from publications")
+    with crm_changed(
+        trained,
+        "events",
+        f"""
+        insert into events (event_id, customer_id, occurred_at, event_type)
+        select 'late' || customer_id, customer_id, moment::timestamp at time zone 'Europe/Berlin', event_type
+        from (values ({first}, '{AS_OF} 00:30', 'unsubscribe'), ({second}, '{AS_OF - dt.timedelta(days=1)} 23:00',
+            'unsubscribe'), ({third}, '{AS_OF} 00:30', 'click'), ({fourth}, '{AS_OF - dt.timedelta(days=30)} 12:00',
+            'unsubscribe')) as e (customer_id, moment, event_type)
+        """,
+    ):
+        published = night()
+    decided = {
+        customer for (customer,) in rows(trained, "select customer_id from decisions where programme is not null")
+    }
+    assert published.changed_since_scoring == 2
+    assert not {first, second} & decided
+    assert {third, fourth} <= decided
+
+
+def test_a_source_that_is_being_loaded_publishes_nothing(trained: Installation, night: Callable[..., Any]) -> None:
+    with (
+        crm_changed(trained, "customers", "delete from customers where mod(customer_id::bigint, 10) = 0"),
+        pytest.raises(publish.PublishError, match=r"max_vanished_share allows 5%\): is it being loaded"),
+    ):
+        night()
+    assert rows(trained, "select count(*) from publications") == [(0,)]
+    with crm_changed(trained, "customers", "delete from customers where mod(customer_id::bigint, 50) = 0"):
+        published = night()
+    assert published.written
+    assert published.changed_since_scoring > 0
+    assert (
+        rows(
+            trained,
+            "select customer_id from decisions where programme is not null and mod(customer_id::bigint, 50) = 0",
+        )
+        == []
+    )
+
+
+def test_two_runs_of_a_date_do_not_mix(
+    trained: Installation, night: Callable[..., Any], versions: tuple[int, int]
+) -> None:
+    """A run with another policy version scores in between: each list rests on its own version's scores."""
+    expected = night(dry_run=True)
+    other = score.serving(trained.programme, versions[1])
+    for shard in range(2):
+        score.score_shard(trained.warehouse, trained.programme, AS_OF, shard, other)
+    with pytest.raises(publish.PublishError, match=rf"shard 2 of .* was not scored with version {versions[1]}"):
+        publish.publish(trained.crm, trained.warehouse, trained.programme, AS_OF, other, "another run", today=AS_OF)
+    published = night(scored=True)
+    assert (published.decisions, published.to_send) == (expected.decisions, expected.to_send)
+    assert rows(trained, "select distinct policy_version from decisions where programme is not null") == [
+        (str(versions[0]),)
+    ]
+
+
+def test_a_programme_file_changed_since_the_scoring_is_refused(
+    trained: Installation, night: Callable[..., Any], versions: tuple[int, int]
+) -> None:
+    night(dry_run=True)
+    content = trained.programme.model_dump()
+    changed = type(trained.programme).model_validate(content | {"rules": content["rules"][:1]})
+    serve = score.serving(changed, versions[0])
+    with pytest.raises(publish.PublishError, match=r"shard 0, 1, 2 .* the programme file as it is now"):
+        publish.publish(trained.crm, trained.warehouse, changed, AS_OF, serve, "a run", today=AS_OF)
 
 
 def test_arms_get_what_they_are_for(trained: Installation, night: Callable[..., Any]) -> None:

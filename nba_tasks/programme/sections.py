@@ -176,6 +176,7 @@ class Validation(Section):
     max_quarantined_share: Share = 0.01
     freshness_days: int = Field(3, ge=0, description="the newest event may be this old")
     min_volume_share: Share = Field(0.3, description="yesterday's rows against the median of the last four weeks")
+    max_vanished_share: Share = Field(0.05, description="scored customers who left the CRM before the list was written")
 
 
 class Review(Section):

@@ -1,5 +1,6 @@
 -- Forgets everything that was pulled or derived for one programme; the ledger of gates stays.
 delete from nba.scores where programme_id = :programme_id;
+delete from nba.scored_shards where programme_id = :programme_id;
 delete from nba.transition_shards where programme_id = :programme_id;
 delete from nba.quarantine where programme_id = :programme_id;
 {% for relation in ("contacts", "events", "decisions", "customer_changes", "action_changes", "action_versions", "actions") %}

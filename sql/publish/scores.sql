@@ -1,4 +1,4 @@
--- One row per customer scored for a night, with the uniform number that tonight's draw uses.
+-- One row per customer scored for a night with a policy version, with the uniform number that tonight's draw uses.
 select
     c.customer_key,
     c.customer_id,
@@ -11,5 +11,5 @@ select
     nba.uniform(:programme, 'draw', :salt || '|' || :as_of, c.customer_id) as draw
 from nba.scores as s
 join history.customers as c using (programme_id, customer_key)
-where s.programme_id = :programme_id and s.as_of = cast(:as_of as date)
+where s.programme_id = :programme_id and s.as_of = cast(:as_of as date) and s.policy_version = :version
 order by c.customer_key
