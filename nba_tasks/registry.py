@@ -131,15 +131,17 @@ def incumbent(programme: Programme) -> int | None:
     return version_of(programme, "champion") or version_of(programme, "version_0")
 
 
-def promote(programme: Programme, version: int) -> None:
-    """Make a version the champion and remember the one before. Only the promotion review calls this."""
-    current = version_of(programme, "champion")
-    if current == version:
-        return
-    before = current or version_of(programme, "version_0")  # the first champion can be taken back as well
-    if before is not None:
-        name(programme, "previous", before)
+def promote(programme: Programme, version: int, *, instead_of: int) -> None:
+    """Make a version the champion and remember the incumbent; repeated, it ends the same. Only the review calls this.
+
+    Parameters
+    ----------
+    instead_of : int
+        The incumbent: the champion before, or version 0, so that the first champion can be taken back as well.
+    """
+    # Champion first: cut off in between, `previous` still names what it did.
     name(programme, "champion", version)
+    name(programme, "previous", instead_of)
 
 
 def rollback(programme: Programme) -> tuple[int, int]:

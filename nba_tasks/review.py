@@ -42,7 +42,8 @@ def decide(
     ------
     ReviewError
         An approval of a DEFER or REJECT, of a candidate that a newer gate has overtaken, or whose incumbent has changed
-        since it was judged; or a gate that was decided the other way before.
+        since it was judged; a gate that was decided the other way before; or a rejection after an approval that was
+        interrupted when the candidate was champion already.
     """
     with warehouse.begin() as connection:
         database.lock(connection, "review", programme.programme)
@@ -54,11 +55,19 @@ def decide(
                 f"gate {gate_id} was {gate['decision']} by {gate['decided_by']} on {gate['decided_at']:%F}"
             )
         if gate["decision"] is None:
+            # Only an approval that was interrupted between the two stores leaves an undecided champion.
+            interrupted = registry.version_of(programme, "champion") == candidate
             if approve:
-                _require_approvable(programme, gate, newest=ledger.newest(connection, programme))
+                if not interrupted:
+                    _require_approvable(programme, gate, newest=ledger.newest(connection, programme))
                 if decided_by == AUTO and not answers_itself(programme, gate):
                     raise ReviewError(f"gate {gate_id} needs a person: propensities were {gate['propensities']}")
-                registry.promote(programme, candidate)
+                registry.promote(programme, candidate, instead_of=int(gate["incumbent_version"]))
+            elif interrupted:
+                raise ReviewError(
+                    f"an approval of gate {gate_id} was interrupted after version {candidate} had become the champion: "
+                    f"approve it once more, to complete the ledger, then run `nba rollback {programme.programme}`"
+                )
             ledger.decide(connection, gate_id, decision, decided_by, comment)
     return Decision(
         gate_id, approve, gate["decided_by"] or decided_by, candidate, registry.version_of(programme, "champion")
@@ -71,8 +80,7 @@ def _require_approvable(programme: Programme, gate: dict[str, object], newest: i
     if newest != gate["gate_id"]:
         raise ReviewError(f"gate {gate['gate_id']} was overtaken by gate {newest}: decide on that one")
     incumbent = registry.incumbent(programme)
-    # A retry after a crash between the two stores finds the candidate already champion; that is no change of incumbent.
-    if incumbent not in (gate["incumbent_version"], gate["candidate_version"]):
+    if incumbent != gate["incumbent_version"]:
         raise ReviewError(
             f"gate {gate['gate_id']} compared with version {gate['incumbent_version']}, but version {incumbent} is in "
             "use now: train again, so that the candidate faces today's incumbent"

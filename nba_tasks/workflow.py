@@ -59,10 +59,10 @@ def as_of(context: Mapping[str, Any], selected: Programme) -> dt.date:
 
 
 def from_event(context: Mapping[str, Any], key: str) -> Any:
-    """What the newest asset event that started a run says of `key`; None where no event did."""
-    newest = None
-    for events in (context.get("triggering_asset_events") or {}).values():
-        for event in events:
-            if newest is None or event.timestamp >= newest.timestamp:
-                newest = event
-    return newest.extra.get(key) if newest is not None else None
+    """The greatest value of `key` (the latest date, the newest gate) that the asset events of a run carry.
+
+    Airflow may queue several events into one run, and not in their order. None where no event carries the key.
+    """
+    accessor = context.get("triggering_asset_events") or {}
+    carried = [event.extra.get(key) for events in accessor.values() for event in events]
+    return max((value for value in carried if value is not None), default=None)

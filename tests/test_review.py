@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 import pytest
 
 from nba_tasks import ledger, registry, review, steps
+from tests.databases import killed_at
 from tests.loop import Installation
 
 
@@ -80,7 +82,44 @@ def test_rollback_puts_the_previous_champion_back(trained: Installation, version
     incumbent, candidate = versions
     with pytest.raises(registry.RegistryError, match="no earlier champion"):
         registry.rollback(trained.programme)
-    registry.promote(trained.programme, incumbent)
-    registry.promote(trained.programme, candidate)
+    registry.promote(trained.programme, candidate, instead_of=incumbent)
     assert registry.rollback(trained.programme) == (candidate, incumbent)
     assert registry.version_of(trained.programme, "champion") == incumbent
+
+
+def test_an_approval_killed_anywhere_can_be_repeated_and_never_reads_as_a_rejection(
+    trained: Installation, versions: tuple[int, int]
+) -> None:
+    """Two stores: killed between them, the candidate is champion and the ledger says nothing yet."""
+    incumbent, candidate = versions
+    with trained.warehouse.begin() as connection:
+        connection.exec_driver_sql("update nba.gates set verdict = 'PROMOTE'")
+    gate = ledger.last_gate(trained.warehouse, "sales_channels")
+    assert gate is not None
+
+    def decide(approve: bool) -> review.Decision:
+        gate_id = gate["gate_id"]
+        return review.decide(trained.warehouse, trained.programme, gate_id, approve=approve, decided_by="ann")
+
+    outcomes = set()
+    for statement in itertools.count(1, 2):
+        for alias in ("champion", "previous"):
+            if registry.version_of(trained.programme, alias) is not None:
+                registry.client().delete_registered_model_alias("sales_channels", alias)
+        with trained.warehouse.begin() as connection:
+            connection.exec_driver_sql("update nba.gates set decision = null, decided_by = null, decided_at = null")
+        if not killed_at(statement, lambda: decide(True), trained.warehouse):
+            break
+        if registry.version_of(trained.programme, "champion") is None:
+            outcomes.add("not begun")
+            decide(False)
+            assert registry.version_of(trained.programme, "champion") is None
+            assert registry.version_of(trained.programme, "previous") is None
+        else:
+            outcomes.add("begun")
+            with pytest.raises(review.ReviewError, match=r"was interrupted|was approved by ann"):
+                decide(False)
+            assert decide(True).champion_version == candidate
+            assert registry.version_of(trained.programme, "previous") == incumbent
+            assert registry.rollback(trained.programme) == (candidate, incumbent)
+    assert outcomes == {"not begun", "begun"}
