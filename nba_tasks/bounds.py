@@ -1,13 +1,30 @@
-"""Bounds on means and rates when customers, not windows, are independent.
+r"""Bounds on means and rates when customers, not windows, are independent.
 
 One of them decides, declared beforehand: the t bound for one look, the confidence sequence for repeated looks. The
 bootstrap is reported beside it.
+
+Both are corrected for skewness, because rewards are skewed and weights make them more so. With a rare large charge for
+harm the plain t bound promoted a worthless candidate in 4–5% of simulated gates at a nominal 3%, and one of fifty in a
+row in 8–13% at a nominal 5%; on rewards that are skewed the other way it gave precision away. First, the bound is that
+of a sample with *one more customer like the worst* seen: rare losses are missing just where the estimate looks good.
+(Gaffke's bound adds the worst that is possible.) Second, z standard errors become Hall's
+
+.. math:: q(z) = \frac{3}{k} \Bigl(\sqrt[3]{1 + k (z - k/6)} - 1\Bigr), \qquad k = \text{skewness} / \sqrt{n}
+
+which inverts his cubic transformation of the t statistic to normality; k → 0 gives z. Of the sample's skewness without
+and with the customer added, the one that reaches further counts.
+
+References
+----------
+P. Hall (1992), On the removal of skewness by transformation, Journal of the Royal Statistical Society B 54, 221–228;
+E. Learned-Miller, P. Thomas (2019), A new confidence interval for the mean of a bounded random variable,
+arXiv 1905.06208.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +37,23 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Tails:
+    """What bounds of a mean allow for beyond its standard error.
+
+    Attributes
+    ----------
+    lowest, highest : float
+        How far the customer's value that lies farthest below, or above, the mean is from it, in standard deviations.
+    skewness : float
+        Of customers' values.
+    """
+
+    lowest: float
+    highest: float
+    skewness: float
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A mean with its standard error; bounds are asymptotic in the number of customers.
 
@@ -29,28 +63,65 @@ class Estimate:
     standard_error : float
         Infinite with fewer than two customers.
     n_customers : int
+    tails : Tails or None
+        None: bounds are not corrected for skewness.
     """
 
     value: float
     standard_error: float
     n_customers: int
+    tails: Tails | None = None
 
     def lower(self, alpha: float) -> float:
-        """One-sided (1 − α) lower t bound."""
-        return self.value - self._reach(alpha)
+        """One-sided (1 − α) lower t bound, corrected for skewness."""
+        return self.below(self._quantile(alpha))
 
     def upper(self, alpha: float) -> float:
-        """One-sided (1 − α) upper t bound."""
-        return self.value + self._reach(alpha)
+        """One-sided (1 − α) upper t bound, corrected for skewness."""
+        return self.above(self._quantile(alpha))
 
     def interval(self, alpha: float) -> tuple[float, float]:
-        """Two-sided (1 − α) t interval."""
+        """Two-sided (1 − α) t interval, corrected for skewness."""
         return self.lower(alpha / 2), self.upper(alpha / 2)
 
-    def _reach(self, alpha: float) -> float:
+    def below(self, z: float) -> float:
+        """`z` standard errors below the mean, corrected for skewness."""
+        if self.tails is None or not math.isfinite(z * self.standard_error):
+            return self.value - z * self.standard_error
+        return self.value - self._reach(z, self.tails.lowest, self.tails.skewness)
+
+    def above(self, z: float) -> float:
+        """`z` standard errors above the mean, corrected for skewness."""
+        if self.tails is None or not math.isfinite(z * self.standard_error):
+            return self.value + z * self.standard_error
+        return self.value + self._reach(z, self.tails.highest, -self.tails.skewness)
+
+    def grown(self, growth: float) -> Estimate:
+        """What this would look like with `growth` times as many customers: the same values, less noise."""
+        error = self.standard_error / math.sqrt(growth)
+        return replace(self, standard_error=error, n_customers=round(self.n_customers * growth))
+
+    def _quantile(self, alpha: float) -> float:
         if self.n_customers < 2:
             return math.inf
-        return float(stdtrit(self.n_customers - 1, 1 - alpha)) * self.standard_error
+        return float(stdtrit(self.n_customers - 1, 1 - alpha))
+
+    def _reach(self, z: float, worst: float, skewness: float) -> float:
+        """See the module's text; `skewness` is negative where it points to the `worst`."""
+        n = self.n_customers
+        # Moments of the sample with one more customer, in its own standard deviations.
+        shift = worst / (n + 1)
+        square = (n + worst**2) / (n + 1)
+        variance = square - shift**2
+        third = (n * skewness - worst**3) / (n + 1) + 3 * shift * square - 2 * shift**3
+        k = min(skewness, third / variance**1.5) / math.sqrt(n + 1)
+        quantile = z if abs(k) < SYMMETRIC else 3 / k * (float(np.cbrt(1 + k * (z - k / 6))) - 1)
+        deviation = self.standard_error * math.sqrt(n - 1)
+        return deviation * (shift + quantile * math.sqrt(variance / n))
+
+
+SYMMETRIC = 1e-6
+"""Below this k the correction is nothing but rounding."""
 
 
 class Clusters:
@@ -94,8 +165,14 @@ class Clusters:
             return Estimate(centre, math.inf, self.n)
         # Centring before summing keeps a tiny spread around a large mean.
         residual = self.sums(values - centre)
-        variance = self.n / (self.n - 1) * float(residual @ residual) / self.n_windows**2
-        return Estimate(centre, math.sqrt(variance), self.n)
+        square = float(residual @ residual)
+        error = math.sqrt(self.n / (self.n - 1) * square) / self.n_windows
+        deviation = math.sqrt(square / self.n)
+        if not (deviation > 0 and math.isfinite(deviation)):
+            return Estimate(centre, error, self.n)
+        scaled = residual / deviation
+        tails = Tails(-float(scaled.min()), float(scaled.max()), float(((scaled**2) @ scaled) / self.n))
+        return Estimate(centre, error, self.n, tails)
 
 
 def clustered_mean(values: Floats, customer: IntArray) -> Estimate:
@@ -143,12 +220,12 @@ def sequence_reach(n: int, alpha: float, n_star: float) -> float:
 
 
 def sequence_bounds(estimate: Estimate, alpha: float, n_star: float) -> tuple[float, float]:
-    """Lower and upper bounds, each valid at one-sided level α over all looks; see `sequence_reach`."""
+    """Lower and upper bounds, each valid at one-sided level α over all looks; see `sequence_reach`, and the module."""
     n = estimate.n_customers
     if n < 2:
         return -math.inf, math.inf
-    reach = sequence_reach(n, alpha, n_star) * estimate.standard_error * math.sqrt(n)
-    return estimate.value - reach, estimate.value + reach
+    z = sequence_reach(n, alpha, n_star) * math.sqrt(n)
+    return estimate.below(z), estimate.above(z)
 
 
 def gamma_upper(rate: float, variance: float, largest: float, alpha: float) -> float:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
 from nba_tasks.bounds import spent_alpha
 from nba_tasks.estimators import Critic, effective_size, largest_share
@@ -146,15 +146,15 @@ def _forecast(
     weight = sample.weigh(candidate)
     weights = {"candidate": weight, "incumbent": incumbent}
     alpha = spent_alpha(gate.alpha, k)
-    quantile = float(-ndtri(alpha))
     growth = gate_customers / sample.clusters.n
     known = critics or (None, None)
     influence = sample.influence(weight, known[0]) - sample.influence(incumbent, known[1])
     difference = sample.clusters.mean(influence)
-    error = difference.standard_error / math.sqrt(growth)
+    expected = difference.grown(growth)
+    predicted_lower = expected.lower(alpha)
     # What is forecast differs from what the gate will see by the noise of both splits.
     surprise = math.sqrt(1 + growth)
-    power_value = _power(difference.value - gate.margin - quantile * error, error * surprise)
+    power_value = _power(predicted_lower - gate.margin, expected.standard_error * surprise)
     power_harm = {}
     for outcome in sample.harms:
         test = compare_harm(sample, weights, outcome, gate).grown(growth)
@@ -168,7 +168,7 @@ def _forecast(
     forecast = MixForecast(
         mix=mix,
         estimate=difference.value,
-        predicted_lower=difference.value - quantile * error,
+        predicted_lower=predicted_lower,
         effective_size=smallest,
         effective_share=smallest / len(weight),
         largest_weight_share=largest,

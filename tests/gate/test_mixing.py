@@ -35,7 +35,9 @@ def test_the_standard_error_is_scaled_to_the_gate() -> None:
     same, larger = (choose_mix(sample, at.__getitem__, GATE, gate_customers=n, mixes=(0.5,)) for n in (1_000, 4_000))
     (one,), (four,) = same.forecasts, larger.forecasts
     assert one.estimate == four.estimate
-    assert (four.estimate - four.predicted_lower) == pytest.approx((one.estimate - one.predicted_lower) / 2)
+    # Nearly half: what allows for skewness shrinks faster.
+    reach = one.estimate - one.predicted_lower
+    assert 0.47 * reach < four.estimate - four.predicted_lower < 0.5 * reach
     assert four.power >= one.power
 
 
