@@ -136,7 +136,8 @@ def state_feature(feature: Feature) -> StateFeature:
             return StateFeature(feature.name)
         case CustomerFeature():
             categories = {float(position): name for position, name in enumerate(feature.categories)}
-            return StateFeature(feature.name, {float(feature.missing): "unknown"} | categories)
+            names = {float(feature.missing): "unknown"} | categories
+            return StateFeature(feature.name, names, categorical=bool(categories))
         case _ if feature.measure.startswith("days_since"):
             return StateFeature(feature.name, {float(feature.missing): "never"})
         case _:

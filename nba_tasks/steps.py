@@ -111,7 +111,8 @@ def review_report(programme: Programme, gate_id: int | None) -> dict[str, Any]:
         route = "approve_automatically"
     else:
         route = "ask"
-    return {"gate_id": gate_id, "route": route, "subject": review_subject(gate), "body": review_body(gate)}
+    body = review_body(gate["report"], programme.grid.interval_days)
+    return {"gate_id": gate_id, "route": route, "subject": review_subject(gate), "body": body}
 
 
 def approve_automatically(programme: Programme, gate_id: int) -> None:

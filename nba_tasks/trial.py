@@ -111,7 +111,8 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
         registry.name(programme, "challenger", version)
         links = {"mlflow_run_id": run_id, "dag_run_id": dag_run_id}
         content = checked(held.to_dict(version, incumbent_version) | {"links": links})
-        registry.log_report(content, report.markdown(content), report.figures(content))
+        days = programme.grid.interval_days
+        registry.log_report(content, report.markdown(content, days), report.pictures_of(content, days))
         registry.log_figures(held.metrics())
     with warehouse().begin() as connection:
         row = held.ledger_row() | {

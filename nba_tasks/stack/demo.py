@@ -204,12 +204,12 @@ def show_results(console: Console, warehouse: Engine, crm: Engine, programme: Pr
     """
     from nba_tasks.ledger import last_gate
     from nba_tasks.publish import preview
-    from nba_tasks.report import markdown
+    from nba_tasks.report import review_body
 
     gate = last_gate(warehouse, programme.programme)
     if not gate:
         raise StackError(f"the ledger holds no gate of {programme.programme}")
-    console.print(Markdown(markdown(gate["report"])))
+    console.print(Markdown(review_body(gate["report"], programme.grid.interval_days)))
     console.print(f"decision: {gate['decision'] or 'none'}, by {gate['decided_by'] or 'nobody'}\n")
     rows = preview(crm, programme, as_of, PREVIEW_ROWS)
     console.print(_as_table(f"campaign_list for {as_of}, first rows", rows) if rows else f"no list for {as_of}")

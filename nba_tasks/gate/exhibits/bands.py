@@ -31,10 +31,13 @@ class StateFeature:
     name : str
     names : mapping of float to str
         Categories by their position; the value that stands for "missing".
+    categorical : bool
+        Every value is a category.
     """
 
     name: str
     names: Mapping[float, str] = field(default_factory=dict)
+    categorical: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,11 @@ class Banded:
         In ascending order of the values, named ones last in theirs.
     code : int array of shape (n,)
         Position of each row's label.
-    by_quantile : bool
-        The feature has too many values to show each.
     """
 
     feature: str
     labels: tuple[str, ...]
     code: NDArray[np.int64]
-    by_quantile: bool
 
 
 def banded(values: FloatArray, feature: StateFeature) -> Banded:
@@ -69,12 +69,12 @@ def banded(values: FloatArray, feature: StateFeature) -> Banded:
     values = np.asarray(values, dtype=np.float64)
     keys = np.array(sorted(feature.names), dtype=np.float64)
     named = np.isin(values, keys)
-    labels, code, by_quantile = _cut(values[~named])
+    labels, code = _cut(values[~named])
     found = np.empty(len(values), dtype=np.int64)
     found[~named] = code
     names, positions = _named(values[named], keys, feature.names)
     found[named] = len(labels) + positions
-    return Banded(feature.name, (*labels, *names), found, by_quantile)
+    return Banded(feature.name, (*labels, *names), found)
 
 
 def mutual_information(code: IntArray, choice: IntArray) -> float:
@@ -89,7 +89,12 @@ def mutual_information(code: IntArray, choice: IntArray) -> float:
     return float((joint[seen] * np.log(joint[seen] / independent[seen])).sum())
 
 
-def strongest_pair(columns: Sequence[Banded], choice: IntArray) -> tuple[int, int] | None:
+def strength(column: Banded, choice: IntArray, given: IntArray) -> float:
+    """How much more a feature tells of a choice than what is `given` tells already, in nats; arrays of shape (n,)."""
+    return mutual_information(_joint(given, column.code), choice) - mutual_information(given, choice)
+
+
+def strongest_pair(columns: Sequence[Banded], choice: IntArray, given: IntArray) -> tuple[int, int] | None:
     """The feature that tells most of a choice, and the one that tells most beside it; None with fewer than two.
 
     Parameters
@@ -97,21 +102,28 @@ def strongest_pair(columns: Sequence[Banded], choice: IntArray) -> tuple[int, in
     columns : sequence of Banded
         Of the same n rows.
     choice : int array of shape (n,)
+    given : int array of shape (n,)
+        What is known without them: say, which actions the rules allow.
     """
     if len(columns) < 2:
         return None
-    first = int(np.argmax([mutual_information(column.code, choice) for column in columns]))
-    told = columns[first]
-    together = [mutual_information(column.code * len(told.labels) + told.code, choice) for column in columns]
-    together[first] = -1.0
-    return first, int(np.argmax(together))
+    first = int(np.argmax([strength(column, choice, given) for column in columns]))
+    known = _joint(given, columns[first].code)
+    beside = [-1.0 if i == first else strength(column, choice, known) for i, column in enumerate(columns)]
+    return first, int(np.argmax(beside))
 
 
-def _cut(values: NDArray[np.float64]) -> tuple[list[str], NDArray[np.int64], bool]:
-    """Labels, codes and whether quantiles were needed, of values without names."""
+def _joint(one: IntArray, other: IntArray) -> NDArray[np.int64]:
+    """A code for each pair of codes that occurs, counted from 0."""
+    pair = one.astype(np.int64) * (int(other.max(initial=0)) + 1) + other
+    return np.asarray(np.unique(pair, return_inverse=True)[1], dtype=np.int64)
+
+
+def _cut(values: NDArray[np.float64]) -> tuple[list[str], NDArray[np.int64]]:
+    """Labels and codes of values without names."""
     distinct, code = np.unique(values, return_inverse=True)
     if len(distinct) <= MOST_VALUES:
-        return [f"{value:.4g}" for value in distinct], code.astype(np.int64), False
+        return [f"{value:.4g}" for value in distinct], code.astype(np.int64)
     edges = np.unique(np.quantile(values, QUANTILES, method="nearest"))
     bands, code = np.unique(np.searchsorted(edges, values, side="right"), return_inverse=True)
     labels = []
@@ -119,7 +131,7 @@ def _cut(values: NDArray[np.float64]) -> tuple[list[str], NDArray[np.int64], boo
         inside = values[code == band]
         low, high = f"{inside.min():.3g}", f"{inside.max():.3g}"
         labels.append(low if low == high else f"{low} to {high}")
-    return labels, code.astype(np.int64), True
+    return labels, code.astype(np.int64)
 
 
 def _named(

@@ -57,7 +57,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class StateMap:
-    """Value and chosen action over the two features that tell most of the learned policy's choice."""
+    """Value and chosen action over the two features that tell most of what the learned policy chooses, if it may."""
 
     x: Axis
     y: Axis
@@ -74,7 +74,12 @@ def action_mix(sample: Sample, candidate: FloatArray, action_ids: Sequence[str])
 
 
 def state_map(
-    state: FloatArray, features: Sequence[StateFeature], choice: IntArray, value: FloatArray, action_ids: Sequence[str]
+    state: FloatArray,
+    features: Sequence[StateFeature],
+    choice: IntArray,
+    eligible: IntArray,
+    value: FloatArray,
+    action_ids: Sequence[str],
 ) -> StateMap | None:
     """Where the learned policy chooses what; None where the state has fewer than two features that vary.
 
@@ -85,13 +90,15 @@ def state_map(
     features : sequence of StateFeature, length n_features
     choice : int array of shape (n,)
         The action that the learned policy prefers.
+    eligible : int array of shape (n,)
+        A code for the set of actions that the rules allow: what it settles by itself moves no choice.
     value : array of shape (n,)
         What it expects of it.
     action_ids : sequence of str
     """
     columns = [banded(state[:, i], feature) for i, feature in enumerate(features)]
     columns = [column for column in columns if len(column.labels) > 1]
-    pair = strongest_pair(columns, choice)
+    pair = strongest_pair(columns, choice, eligible)
     if pair is None:
         return None
     x, y = columns[pair[0]], columns[pair[1]]

@@ -81,14 +81,15 @@ def collect(
     chosen = q[rows, choice[rows]]
     behaviour = calibration(sample.behaviour, data.action, data.eligible_logged, action_ids, alpha)
     mix = action_mix(sample, candidate.probabilities, action_ids)
-    states = state_map(data.state[rows], features, choice[rows], chosen, action_ids)
+    eligible = np.unique(data.eligible_target, axis=0, return_inverse=True)[1].reshape(-1)
+    states = state_map(data.state[rows], features, choice[rows], eligible[rows], chosen, action_ids)
     if sample.n_unusable:
         return Exhibits(action_mix=mix, calibration=behaviour, state_map=states)
     weights = {one.policy: sample.weigh(one.probabilities) for one in (candidate, incumbent)}
     mine, theirs = (sample.influence(weights[one.policy], one.critic) for one in (candidate, incumbent))
     return Exhibits(
         policies=policy_values(sample, chain([candidate, incumbent], baselines), alpha),
-        segments=segments(sample, mine - theirs, data.state, features, choice, alpha),
+        segments=segments(sample, mine - theirs, data.state, features, choice, eligible, alpha),
         action_mix=mix,
         weight_tail={policy: weight_tail(weight[:, -1]) for policy, weight in weights.items()},
         calibration=behaviour,

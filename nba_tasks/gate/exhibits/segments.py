@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from nba_tasks.bounds import Clusters
 from nba_tasks.dataset import FloatArray, IntArray
-from nba_tasks.gate.exhibits.bands import StateFeature, banded, mutual_information
+from nba_tasks.gate.exhibits.bands import StateFeature, banded, strength
 from nba_tasks.gate.sample import Sample
 
 Floats = NDArray[np.float64]
 
-QUANTILE_FEATURES = 3
-"""Of the features with many values, as many as this are shown: those that tell most of the learned policy's choice."""
+NUMERIC_FEATURES = 4
+"""Of the features without named values, as many as this are shown: those that tell most of the learned choice."""
+
+MIN_CUSTOMERS = 30
+"""A segment of fewer customers is left out: their interval would mean nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,10 @@ def segments(
     state: FloatArray,
     features: Sequence[StateFeature],
     choice: IntArray,
+    eligible: IntArray,
     alpha: float,
 ) -> tuple[Segment, ...]:
-    """Every segment of every feature with few values, and of the strongest with many.
+    """Every segment of every feature with named values, and of the strongest of the others.
 
     Parameters
     ----------
@@ -61,20 +65,24 @@ def segments(
     features : sequence of StateFeature, length n_features
     choice : int array of shape (n,)
         The action that the learned policy prefers in every row's state.
+    eligible : int array of shape (n,)
+        A code for the set of actions that the rules allow in every row.
     alpha : float
         Intervals hold with probability 1 − α, each by itself: of twenty, one misses at 5%.
     """
     first = sample.windows.rows[:, 0]
     columns = [banded(state[first, i], feature) for i, feature in enumerate(features)]
-    strength = [mutual_information(column.code, choice[first]) for column in columns]
-    many = [i for i in np.argsort(strength)[::-1] if columns[i].by_quantile][:QUANTILE_FEATURES]
+    told = [strength(column, choice[first], eligible[first]) for column in columns]
+    numeric = [i for i in np.argsort(told)[::-1] if not features[i].categorical][:NUMERIC_FEATURES]
     found = []
     for i, column in enumerate(columns):
-        if len(column.labels) < 2 or (column.by_quantile and i not in many):
+        if len(column.labels) < 2 or not (features[i].categorical or i in numeric):
             continue
         for position, label in enumerate(column.labels):
             inside = column.code == position
             clusters = Clusters(sample.windows.customer[inside])
+            if clusters.n < MIN_CUSTOMERS:
+                continue
             estimate = clusters.mean(difference[inside])
             found.append(
                 Segment(

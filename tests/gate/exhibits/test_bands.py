@@ -20,7 +20,7 @@ from nba_tasks.gate.exhibits.bands import (
 
 def test_few_values_are_shown_each() -> None:
     cut = banded(np.array([2.0, 0.0, 2.0, 1.0]), StateFeature("emails"))
-    assert (cut.labels, cut.code.tolist(), cut.by_quantile) == (("0", "1", "2"), [2, 0, 2, 1], False)
+    assert (cut.labels, cut.code.tolist()) == (("0", "1", "2"), [2, 0, 2, 1])
 
 
 def test_categories_keep_their_order_and_only_those_that_occur() -> None:
@@ -34,7 +34,6 @@ def test_many_values_are_cut_at_the_quartiles_and_missing_is_a_band_of_its_own()
     values = np.concatenate([np.arange(100.0), [9999.0] * 10])
     cut = banded(values, StateFeature("days", {9999.0: "never"}))
     assert cut.labels == ("0 to 24", "25 to 49", "50 to 73", "74 to 99", "never")
-    assert cut.by_quantile
     assert np.bincount(cut.code).tolist() == [25, 25, 24, 26, 10]
 
 
@@ -67,10 +66,21 @@ def test_mutual_information_by_hand() -> None:
 
 
 def test_the_strongest_pair_is_what_decides_together() -> None:
-    """The choice is a AND b, beside noise and a copy of a: a copy adds nothing to a, b does."""
+    """The choice is a AND b, beside noise and a copy of b: a copy adds nothing to b, a does."""
     rng = np.random.default_rng(0)
     a, b, noise = (rng.integers(0, 2, 4_000) for _ in range(3))
     a[:400] = 1  # so that the choice follows b a little more closely than a
     columns = [banded(c.astype(float), StateFeature(name)) for name, c in zip("anbc", (a, noise, b, b), strict=True)]
-    assert strongest_pair(columns, a & b) == (2, 0)
-    assert strongest_pair(columns[:1], a & b) is None
+    nothing = np.zeros(4_000, dtype=np.int64)
+    assert strongest_pair(columns, a & b, nothing) == (2, 0)
+    assert strongest_pair(columns[:1], a & b, nothing) is None
+
+
+def test_what_the_rules_settle_moves_no_choice() -> None:
+    """b only says what is allowed; among what is allowed, the noise column decides."""
+    rng = np.random.default_rng(1)
+    a, b, noise = (rng.integers(0, 2, 4_000) for _ in range(3))
+    columns = [banded(c.astype(float), StateFeature(name)) for name, c in zip("abn", (a, b, noise), strict=True)]
+    pair = strongest_pair(columns, b * (1 + noise), b)
+    assert pair is not None
+    assert pair[0] == 2

@@ -32,7 +32,7 @@ def exhibits(sample: Sample, log: Transitions) -> Exhibits:
         explored=lambda epsilon: Alternative("", "candidate", by_row((1 - epsilon) * HALF_BETTER + epsilon / 2, log)),
         q=by_row(FATIGUE.q_tables(BETTER, 4, 0.9)[-1], log),
         learned=by_row(np.eye(2)[BETTER.argmax(axis=1)], log),
-        features=[StateFeature("tiredness", {0.0: "rested", 1.0: "tired"}), StateFeature("noise")],
+        features=[StateFeature("tiredness", {0.0: "rested", 1.0: "tired"}, categorical=True), StateFeature("noise")],
         action_ids=IDS,
         alpha=0.05,
     )

@@ -1,0 +1,164 @@
+"""What a gate found, in sentences that need no statistics. Functions of its machine report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from nba_tasks.report.numbers import count, percent, plain, signed
+
+Report = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A rule of the gate as a checklist shows it."""
+
+    title: str
+    question: str
+    status: str
+    finding: str
+    remedy: str
+
+
+RULES: Mapping[str, tuple[str, str]] = {
+    "evidence": ("Enough evidence", "Does the log hold enough decisions like the new policy's to judge it?"),
+    "sanity": ("A log that adds up", "Do the logged probabilities describe how decisions were really made?"),
+    "placebo": ("No effect before its cause", "Were customers alike before the contact whose effect is measured?"),
+    "value": ("A gain", "Is it sure that the new policy earns more than the one in use?"),
+    "tail": ("A gain that lasts", "Does what is expected after the tested weeks leave the gain standing?"),
+    "agreement": ("Methods agree", "Do estimators that fail in different ways agree on who is ahead?"),
+    "propensities": ("Logged by chance", "Were the chances of each decision logged, or had they to be estimated?"),
+}
+STATUS: Mapping[str, str] = {"pass": "met", "defer": "not yet", "reject": "broken"}
+
+
+def checklist(report: Report) -> list[Check]:
+    """Every rule, in the gate's order."""
+    return [_check(rule) for rule in report["rules"]]
+
+
+def _check(rule: Mapping[str, Any]) -> Check:
+    name = str(rule["rule"])
+    if name.startswith("harm:"):
+        harm = name.removeprefix("harm:").replace("_", " ")
+        title, question = f"No more harm: {harm}", f"Is it sure that {harm} does not rise by more than you allow?"
+    else:
+        title, question = RULES.get(name, (name.replace("_", " ").capitalize(), ""))
+    finding = str(rule["finding"])
+    return Check(title, question, str(rule["status"]), finding[:1].upper() + finding[1:], str(rule["remedy"] or ""))
+
+
+def period(horizon: int, interval_days: int) -> str:
+    """How long a window lasts: `4 weeks`, `10 days`."""
+    days = horizon * interval_days
+    number, unit = (days // 7, "week") if days % 7 == 0 else (days, "day")
+    return f"{number} {unit}{'' if number == 1 else 's'}"
+
+
+def headline(report: Report, interval_days: int) -> str:
+    """The verdict in one sentence."""
+    deciding, verdict = report["deciding"], report["verdict"]
+    if deciding is None:
+        return "Nothing could be judged: the log's probabilities cannot be used as they are."
+    over = f"over {period(report['judged']['horizon'], interval_days)}"
+    gain, lower, upper = (deciding[key] for key in ("estimate", "lower", "upper"))
+    confidence = percent(1 - deciding["alpha"])
+    if verdict == "PROMOTE":
+        return (
+            f"With the new policy a customer would have been worth about {plain(gain)} more {over} than with the one "
+            f"in use, and with {confidence} confidence at least {plain(lower)} more."
+        )
+    if not report["opened"]:
+        return (
+            "The test was not held: on the customers that are kept for choosing how far to step, no step looked "
+            "likely to pass. Nothing was spent; the policy in use goes on."
+        )
+    broken = [
+        rule["rule"] for rule in report["rules"] if rule["status"] == ("reject" if verdict == "REJECT" else "defer")
+    ]
+    if verdict == "REJECT":
+        return _rejected(broken, over, gain, upper)
+    return _deferred(broken, over, gain, lower, upper)
+
+
+def _rejected(broken: list[str], over: str, gain: float, upper: float) -> str:
+    if "sanity" in broken:
+        return "The log does not describe how its decisions were made, so that no estimate from it can be trusted."
+    if "value" in broken:
+        return (
+            f"The new policy must not be used: a customer would have been worth about {plain(abs(gain))} "
+            f"{'less' if gain < 0 else 'more'} {over}, and surely no more than {signed(upper)}."
+        )
+    return f"The new policy must not be used: it surely does more harm than you allow ({_harms(broken)})."
+
+
+def _deferred(broken: list[str], over: str, gain: float, lower: float, upper: float) -> str:
+    if "value" in broken:
+        return (
+            f"Not enough evidence yet: a customer seems to be worth {signed(gain)} {over}, but anything from "
+            f"{signed(lower)} to {signed(upper)} is still possible."
+        )
+    if any(name.startswith("harm:") for name in broken):
+        return (
+            f"It seems to earn {signed(gain)} a customer {over}, but it cannot be excluded yet that "
+            f"{_harms(broken)} rises by more than you allow."
+        )
+    return (
+        f"It seems to earn {signed(gain)} a customer {over}, but that cannot be relied on yet: "
+        + ", ".join(RULES.get(name, (name, ""))[0].lower() for name in broken)
+        + " is not met."
+    )
+
+
+def _harms(broken: list[str]) -> str:
+    return " or ".join(name.removeprefix("harm:").replace("_", " ") for name in broken if name.startswith("harm:"))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure that is shown large, with what it means."""
+
+    title: str
+    value: str
+    meaning: str
+
+
+def tiles(report: Report, interval_days: int) -> list[Tile]:
+    """The figures that matter most."""
+    judged, deciding = report["judged"], report["deciding"]
+    found = [
+        Tile("Judged on", f"{count(judged['customers'])} customers", "nobody learned from them"),
+        Tile(
+            "Chances logged",
+            percent(judged["logged_share"]),
+            "of the decisions; the rest is estimated" if judged["logged_share"] < 1 else "of the decisions",
+        ),
+        Tile("The new policy's share", percent(report["mix"]), "of the choices; the rest goes on as before"),
+    ]
+    if deciding is None:
+        return found
+    over = period(judged["horizon"], interval_days)
+    ordinal = {1: "first", 2: "second", 3: "third"}.get(deciding["k"], f"{deciding['k']}th")
+    return [
+        Tile("Gain a customer", signed(deciding["estimate"]), f"over {over}, after costs"),
+        Tile(
+            "Surely at least",
+            signed(deciding["lower"]),
+            f"with {percent(1 - deciding['alpha'], 1)} confidence; {ordinal} candidate against this policy",
+        ),
+        *found,
+        Tile(
+            "Counts like", f"{count(_effective_size(report))} windows", f"of {count(judged['windows'])}, once weighted"
+        ),
+    ]
+
+
+def _effective_size(report: Report) -> float | None:
+    """What the candidate's evidence counts like, in windows."""
+    for rule in report["rules"]:
+        if rule["rule"] == "evidence":
+            found: float | None = rule["figures"].get("candidate_effective_size")
+            return found
+    return None
