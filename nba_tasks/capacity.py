@@ -40,11 +40,8 @@ from nba_tasks.policy import Floats, PolicyError
 BLOCK = 1 << 13
 """Rows worked on at a time: what a block touches stays in the processor's cache."""
 
-SAMPLE = 50_000
-"""Rows on which prices are sought before all rows correct them."""
-
-SEARCH, CORRECTION = 300, 6
-"""Evaluations of the dual on the sample, and on all rows after it."""
+SAMPLE = 100_000
+"""Rows on which prices are sought; all rows then correct them."""
 
 WIDTH = 0.01
 """δ as a share of the spread of values: how far apart two customers must be to be treated quite differently."""
@@ -222,16 +219,21 @@ def solve_prices(
     def search_in(rows: slice | NDArray[np.int64], count: int) -> _Search:
         p, v, e = probabilities[rows], value[rows], eligible[rows]
         blocks = [_Block.of(p[block], v[block], e[block]) for block in _blocks(count)]
-        return _Search(blocks, [replace(k, at_most=k.at_most * count / n) for k in taken], count, even, scale)
+        return _Search(blocks, taken, room * count / n, count, even, scale)
 
-    point, evaluations = np.zeros(len(taken)), SEARCH
-    if n > 2 * SAMPLE:
-        chosen = np.sort(np.random.default_rng(seed).choice(n, SAMPLE, replace=False))
-        point, evaluations = search_in(chosen, SAMPLE).minimise(point, SEARCH), CORRECTION
-    search = search_in(slice(None), n)
-    prices = search.prices(search.minimise(point, evaluations))
+    whole = search_in(slice(None), n)
+    sampled = n > 2 * SAMPLE
+    chosen = np.sort(np.random.default_rng(seed).choice(n, SAMPLE, replace=False)) if sampled else slice(None)
+    search = search_in(chosen, SAMPLE) if sampled else whole
+    point = search.minimise(np.zeros(len(taken)))
+    if sampled:
+        # What the sample gets wrong of everybody's use at these prices is taken off its room; its curvature stands.
+        share, prices = SAMPLE / n, search.prices(point)
+        search.room = room * share + use @ (search.expected(prices)[0] - share * whole.expected(prices)[0])
+        point = search.minimise(point)
+    prices = search.prices(point)
     # A hair below the limits: sums over millions of rows round.
-    trim = _tightest(use, room * (1 - 1e-9), use @ search.expected(prices)[0])
+    trim = _tightest(use, room * (1 - 1e-9), use @ whole.expected(prices)[0])
     return replace(prices, of_limits=free | prices.of_limits, trim=trim)
 
 
@@ -242,9 +244,11 @@ class _Search:
     alike to the search.
     """
 
-    def __init__(self, blocks: list[_Block], limits: Sequence[Limit], rows: int, even: Floats, scale: float) -> None:
-        self.blocks, self.limits, self.rows, self.even, self.scale = blocks, limits, rows, even, scale
-        self.use, self.room = _table(limits)
+    def __init__(
+        self, blocks: list[_Block], limits: Sequence[Limit], room: Floats, rows: int, even: Floats, scale: float
+    ) -> None:
+        self.blocks, self.limits, self.room, self.rows, self.even, self.scale = blocks, limits, room, rows, even, scale
+        self.use = _table(limits)[0]
         self.unit = self.use.max(axis=1) / scale
 
     def prices(self, point: Floats) -> Prices:
@@ -258,7 +262,7 @@ class _Search:
             width=WIDTH * self.scale,
         )
 
-    def minimise(self, start: Floats, evaluations: int) -> Floats:
+    def minimise(self, start: Floats) -> Floats:
         """L-BFGS-B on the negative dual, from and to the search's variables."""
         wished = np.sum([block.mass.sum(axis=1) for block in self.blocks], axis=0)
 
@@ -275,7 +279,7 @@ class _Search:
             jac=True,
             method="L-BFGS-B",
             bounds=[(0, None)] * len(start),
-            options={"maxfun": evaluations, "ftol": 1e-13, "gtol": 1e-9},
+            options={"maxfun": 300, "ftol": 1e-13, "gtol": 1e-9},
         )
         return np.asarray(found.x)
 

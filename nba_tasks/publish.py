@@ -14,7 +14,8 @@ from sqlalchemy.engine import Connection, Engine
 
 from nba_tasks import database
 from nba_tasks.batches import Batch, read_batch
-from nba_tasks.dataset import BoolArray, FloatArray
+from nba_tasks.dataset import BoolArray
+from nba_tasks.drawing import draw
 from nba_tasks.policy import Floats, apply_rules
 from nba_tasks.programme import Consent, Programme
 from nba_tasks.score import BUSINESS_AS_USUAL, HOLDOUT, SERVED, Serving, permitted, unpack
@@ -229,20 +230,6 @@ def _redraw(scores: pd.DataFrame, eligible: BoolArray, serve: Serving) -> tuple[
         again = serve.probabilities(state, eligible[changed], scores.loc[changed, "arm"].to_numpy(str))
         probability[changed] = apply_rules(again, eligible[changed])
     return probability, int(changed.sum())
-
-
-def draw(probability: FloatArray, uniform: FloatArray) -> NDArray[np.int64]:
-    """Draw one action per row: the first whose cumulative probability exceeds the row's uniform number in [0, 1).
-
-    Parameters
-    ----------
-    probability : array of shape (n, n_actions)
-        Rows sum to 1.
-    uniform : array of shape (n,)
-    """
-    cumulative = np.cumsum(np.asarray(probability, np.float64), axis=1)
-    # Rounding may leave the sum just below 1: a number above it would draw an action that does not exist.
-    return np.asarray((uniform[:, None] >= cumulative / cumulative[:, -1:]).sum(axis=1), dtype=np.int64)
 
 
 def _decisions(

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from nba_tasks import publish, registry, score, steps
+from nba_tasks.drawing import draw
 from tests.databases import TestServer, killed_at
 from tests.loop import AS_OF, Installation
 
@@ -289,8 +290,8 @@ def test_draws_follow_the_probabilities() -> None:
     """10,000 draws of one row: each frequency within 4.4 standard errors; four of them fail with probability 4·10⁻⁵."""
     probability = np.array([0.05, 0.6, 0.0, 0.35])
     uniform = np.random.default_rng(1).random(10_000)
-    drawn = publish.draw(np.tile(probability, (len(uniform), 1)), uniform)
+    drawn = draw(np.tile(probability, (len(uniform), 1)), uniform)
     frequency = np.bincount(drawn, minlength=4) / len(uniform)
     assert (np.abs(frequency - probability) <= 4.4 * np.sqrt(probability * (1 - probability) / len(uniform))).all()
-    edge = publish.draw(np.array([[0.5, 0.5, 0.0]]), np.array([np.nextafter(1, 0)]))
+    edge = draw(np.array([[0.5, 0.5, 0.0]]), np.array([np.nextafter(1, 0)]))
     assert edge.tolist() == [1], "an action without a chance is never drawn, even at the end of the scale"

@@ -1,6 +1,6 @@
-r"""Dependent rounding: draw one action per customer so that hard capacities hold and every probability stays exact.
+r"""Draw one action per customer from exact probabilities: each by itself, or together, so that hard capacities hold.
 
-Independent draws would meet a capacity on average only. Here two customers who both may get a or b exchange
+Independent draws meet a capacity on average only. To meet it always, two customers who both may get a or b exchange
 probability, at random and without bias, until one of them has made up its mind: every sum over customers stays what it
 was, every customer's expectation too (pivotal sampling [1]_, dependent rounding [2]_). What a few last customers leave
 undecided is an integral flow from customers over actions and channels: pushing it around its cycles at random ends in
@@ -27,6 +27,20 @@ from nba_tasks.policy import Floats, PolicyError
 
 SURE = 1e-9
 """A probability this close to 0 or 1 is one: what sums of millions of roundings leave."""
+
+
+def draw(probability: FloatArray, uniform: FloatArray) -> NDArray[np.int64]:
+    """Draw one action per row: the first whose cumulative probability exceeds the row's uniform number in [0, 1).
+
+    Parameters
+    ----------
+    probability : array of shape (n, n_actions)
+        Rows sum to 1.
+    uniform : array of shape (n,)
+    """
+    cumulative = np.cumsum(np.asarray(probability, np.float64), axis=1)
+    # Rounding may leave the sum just below 1: a number above it would draw an action that does not exist.
+    return np.asarray((uniform[:, None] >= cumulative / cumulative[:, -1:]).sum(axis=1), dtype=np.int64)
 
 
 def draw_together(
