@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop
+.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -84,3 +84,6 @@ hillstrom: setup ## real customers of a randomised e-mail test: DATA=hillstrom.c
 
 study-loop: setup ## learn and gate where the truth is known: STUDY=testbed or sales_channels, SEEDS=20
 	@$(BIN)/python -m bench.study_loop $(STUDY) --seeds $(or $(SEEDS),20)
+
+bench-capacity: setup ## prices and the draw for a large night under capacities and a budget: CUSTOMERS=1900000
+	@$(BIN)/python -m bench.capacity --customers $(or $(CUSTOMERS),1900000)
