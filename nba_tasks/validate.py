@@ -26,6 +26,7 @@ from nba_tasks.history import staged_rows
 from nba_tasks.programme import NO_ACTION, CustomerFeature, Programme
 from nba_tasks.pull import PendingBatch, bulk_session, pending_batch
 from nba_tasks.settings import settings
+from nba_tasks.validation_report import index_page, suite_page
 
 ROW_IDS: Mapping[str, str] = {
     relation.name: f"s.{relation.key}"
@@ -37,15 +38,6 @@ ROW_IDS: Mapping[str, str] = {
 
 EXAMPLES = 1000
 """Bad rows kept of a relation that has more than the programme allows: the whole batch is refused then."""
-
-REPORT_INDEX = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Validation of {title}</title>
-<style>body {{ font: 15px sans-serif; margin: 2em }} td, th {{ padding: .3em 1em; text-align: right }}
-td:first-child, th:first-child {{ text-align: left }}</style></head>
-<body><h1>{title}: {verdict}</h1><ul>{reasons}</ul>
-<table><tr><th>relation</th><th>rows</th><th>to quarantine</th></tr>{rows}</table>
-<p><a href="night.html">the night as a whole</a></p></body></html>
-"""
 
 
 class ValidationFailed(RuntimeError):
@@ -140,7 +132,7 @@ def validate(
         }
         report = report_folder / "index.html"
         result = ValidationResult(batch_id, critical, odd, rows, quarantined, faults, report)
-        report.write_text(_index(f"{programme.programme}, {batch.as_of}", result), encoding="utf-8")
+        report.write_text(index_page(f"{programme.programme}, {batch.as_of}", result), encoding="utf-8")
         if result.passed:
             guard.execute(
                 sa.text("update nba.batches set validated_at = now() where batch_id = :batch_id"),
@@ -161,19 +153,6 @@ def _forget_earlier_try(warehouse: Engine, batch: PendingBatch, rows: Mapping[st
                 ),
                 parameters,
             )
-
-
-def _index(title: str, result: ValidationResult) -> str:
-    return REPORT_INDEX.format(
-        title=title,
-        verdict="passed" if result.passed else "refused",
-        reasons="".join(f"<li>{reason}</li>" for reason in (*result.critical, *result.warnings)),
-        rows="".join(
-            f'<tr><td><a href="{relation}.html">{relation}</a></td><td>{count:,}</td>'
-            f"<td>{result.quarantined[relation]:,}</td></tr>"
-            for relation, count in result.rows.items()
-        ),
-    )
 
 
 class _Checks:
@@ -202,7 +181,7 @@ class _Checks:
             expectation["kwargs"]["unexpected_rows_query"] = query.format(**self.values, batch="{batch}")
         rows = f"select * from staging.{relation} where batch_id = {self.batch.batch_id}"
         results = self.expectations.run(suite, rows, {})
-        self.expectations.write(results, self.run_id, self.folder / f"{relation}.html")
+        self._write(results, relation)
         broken = [result for result in results.results if not result.success]
         if broken:
             self._quarantine(relation, rows, broken)
@@ -237,7 +216,7 @@ class _Checks:
         }
         row = ", ".join(f"{_constant(value)} as {name}" for name, value in facts.items())
         results = self.expectations.run(suite, f"select {row}", parameters)
-        self.expectations.write(results, self.run_id, self.folder / "night.html")
+        self._write(results, "night")
         reasons: dict[str, list[str]] = {"critical": [], "warning": []}
         for result in results.results:
             if not result.success:
@@ -249,6 +228,9 @@ class _Checks:
                     reason += ": " + "; ".join(f"{count:,} × {fault}" for fault, count in found.items())
                 reasons[str(expectation.severity.value)].append(reason)
         return tuple(reasons["critical"]), tuple(reasons["warning"])
+
+    def _write(self, results: Any, name: str) -> None:
+        (self.folder / f"{name}.html").write_text(suite_page(results, self.run_id), encoding="utf-8")
 
     def _suite(self, name: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(
@@ -370,18 +352,6 @@ class _GreatExpectations:
             kept = ("observed_value", "element_count", "unexpected_count", "unexpected_percent")
             result.result = {key: result.result[key] for key in kept if isinstance(result.result.get(key), int | float)}
         return results
-
-    def write(self, results: Any, run_id: str, page: Path) -> None:
-        """Render a result as HTML."""
-        from great_expectations.core.run_identifier import RunIdentifier
-        from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-        from great_expectations.render.view.view import DefaultJinjaPageView
-
-        results.meta.update(run_id=RunIdentifier(run_name=run_id), batch_spec={})  # its query is our own affair
-        renderer: Any = ValidationResultsPageRenderer(run_info_at_end=True)
-        view: Any = DefaultJinjaPageView()
-        document = renderer.render(results)
-        page.write_text(str(view.render(document)), encoding="utf-8")
 
 
 def _refuse_exception(suite: str, result: Any) -> None:

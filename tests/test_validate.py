@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,11 @@ def test_the_report_counts_and_tells_no_value(databases: Databases, tmp_path: Pa
         assert [name for name, page in pages.items() if secret in page] == [], secret
     assert "action_id is in the catalogue" in pages["contacts.html"]
     assert ">3<" in pages["index.html"]
+    for page in pages.values():
+        assert "<script" not in page
+        # A closed network opens them: nothing is loaded, and links lead to one another.
+        fetched = re.findall(r"""(?:\ssrc|\shref|url|@import)\s*[=(]?\s*["']?([^"'\s>)]+)""", page)
+        assert {target for target in fetched if not target.startswith("#")} <= set(pages)
 
 
 def test_killed_and_repeated_it_leaves_the_same(databases: Databases, server: TestServer, tmp_path: Path) -> None:
