@@ -30,11 +30,12 @@ DECIDED_AT = 6 * 3600
 CONTACTED_AT = 9 * 3600
 
 
-def to_history(simulation: Simulation) -> History:
+def to_history(simulation: Simulation, *, log_decisions: bool = True) -> History:
     """The contract's relations, with rows from before local midnight of `as_of` only.
 
     A decision's id is customer id x 10,000 + epoch, its contact has the same id, and an event's id appends the
-    position of its type: so histories of different customers never clash.
+    position of its type: so histories of different customers never clash. Without `log_decisions` the CRM kept no
+    propensities: `decisions` is empty, and contacts name none.
     """
     grid, today = simulation.grid, day_number(simulation.grid.as_of)
     row, column = np.nonzero(simulation.active)
@@ -51,16 +52,17 @@ def to_history(simulation: Simulation) -> History:
         uniform[here] = drawn[:, [world_.DRAW_DECIDED, world_.DRAW_CONTACTED]]
     second = np.floor(3600 * uniform).astype(np.int64)
 
-    eligible = simulation.eligible[row, column]
-    decisions = pd.DataFrame(
-        {
-            "decision_id": decision,
-            "customer_id": customer,
-            "decided_at": instants(start, DECIDED_AT + second[:, 0], ZONE),
-            "action_id": np.array(ACTIONS, dtype=object)[action],
-            **array_literals(ACTIONS, eligible, simulation.probabilities[row, column]),
-        }
-    )
+    decisions = pd.DataFrame()
+    if log_decisions:
+        decisions = pd.DataFrame(
+            {
+                "decision_id": decision,
+                "customer_id": customer,
+                "decided_at": instants(start, DECIDED_AT + second[:, 0], ZONE),
+                "action_id": np.array(ACTIONS, dtype=object)[action],
+                **array_literals(ACTIONS, simulation.eligible[row, column], simulation.probabilities[row, column]),
+            }
+        )
     made = action > 0
     contacts = pd.DataFrame(
         {
@@ -68,7 +70,7 @@ def to_history(simulation: Simulation) -> History:
             "customer_id": customer[made],
             "contacted_at": instants(start[made], CONTACTED_AT + second[made, 1], ZONE),
             "action_id": np.array(ACTIONS, dtype=object)[action[made]],
-            "decision_id": decision[made],
+            "decision_id": decision[made] if log_decisions else None,
         }
     )
     events, withdrawals = _answers(simulation, row, column, start, decision)

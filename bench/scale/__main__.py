@@ -1,0 +1,122 @@
+"""Two nights at the size of a real CRM, step by step.
+
+    make bench [SCALE=0.1]
+
+A CRM of `SCALE` × W1 (see `world.py`) is made, then the product's own steps run as the DAGs run them: the first night
+from an empty warehouse to the list, the night after on one more day, and at last a list of every customer at once. Each
+step runs in processes of its own, mapped tasks two at a time. Beside the steps stand their floors, taken in the same run.
+A tenth of the size runs first: the ratio of the two shows whether cost grows linearly.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench.scale import floors, night, world
+from bench.scale.meter import Meter
+from bench.scale.record import Run, targets, write
+from nba_tasks import database
+from nba_tasks.programme import Programme
+from nba_tasks.settings import settings
+from nba_tasks.stack.postgres import EmbeddedServer
+
+
+def measure(scale: float, folder: Path) -> Run:
+    """Both nights at one size, on a server of their own."""
+    embedded = EmbeddedServer(folder / "pg")
+    server = embedded.start()
+    try:
+        server.ensure_databases(["crm", "warehouse"])
+        _connect(server.database_url("crm"), server.database_url("warehouse"), folder)
+        return _play(scale, embedded, folder)
+    finally:
+        embedded.stop()
+        shutil.rmtree(folder)
+
+
+def _connect(crm: str, warehouse: str, folder: Path) -> None:
+    """Let the steps find these databases, and an MLflow store of the bench's own."""
+    os.environ |= {
+        "NBA_CRM_URL": crm,
+        "NBA_WAREHOUSE_URL": warehouse,
+        "NBA_HOME": str(folder),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+    }
+    os.chdir(folder)  # without a server MLflow keeps artefacts in the working directory
+    settings.cache_clear()
+
+
+def _play(scale: float, embedded: EmbeddedServer, folder: Path) -> Run:
+    crm = settings().url("NBA_CRM_URL")
+    programme, first, second = world.programme_of(scale), world.AS_OF, world.AS_OF + dt.timedelta(days=1)
+    print(f"filling a CRM of {round(world.CUSTOMERS * scale):,} customers …", flush=True)
+    world.fill(crm, scale, second)
+    database.migrate(database.warehouse())
+    postmaster = int((embedded.data / "postmaster.pid").read_text().split()[0])
+    meter = Meter(postmaster, [crm, settings().url("NBA_WAREHOUSE_URL")])
+    run = Run(scale, world.sizes(crm), meter.measured)
+    table = f"transitions.{programme.programme}"
+
+    run.floors["pull"] = floors.copy_of_source()
+    _history(meter, scale, first, "")
+    meter.step("plan", night.plan, scale, first)
+    meter.tasks("transitions", night.build, _shards(programme, scale, first), at_a_time=2)
+    run.floors["transitions"] = floors.rewrite(table)
+    run.row_bytes = night.heap(table) / night.scalar(f"select count(*) from {table}")
+    run.warehouse_bytes = night.scalar("select pg_database_size(current_database())")
+    note = str(folder / "run")
+    meter.step("learn", night.learn, scale, first, note)
+    meter.step("gate", night.gate, scale, first, note)
+    version = night.champion(scale)
+    _list(meter, programme, scale, first, version, "")
+
+    _history(meter, scale, second, "next night: ")
+    meter.step("next night: plan", night.plan, scale, second)
+    meter.tasks("next night: transitions", night.build, _shards(programme, scale, second), at_a_time=2)
+    night.everybody_is_due(scale, second)
+    _list(meter, programme, scale, second, version, "everybody: ")
+    run.floors |= {f"everybody: predict, {name}": s for name, s in floors.predict(scale, second, version).items()}
+    run.floors["everybody: publish"] = floors.copy_of_published(scale, second)
+    return run
+
+
+def _history(meter: Meter, scale: float, as_of: dt.date, prefix: str) -> None:
+    for name, work in (("pull", night.pull), ("validate", night.validate), ("merge", night.merge)):
+        meter.step(prefix + name, work, scale, as_of)
+
+
+def _list(meter: Meter, programme: Programme, scale: float, as_of: dt.date, version: int, prefix: str) -> None:
+    tasks = [(scale, as_of, version, shard) for shard in range(programme.shards)]
+    meter.tasks(f"{prefix}score", night.score, tasks, at_a_time=2)
+    meter.step(f"{prefix}publish", night.publish, scale, as_of, version)
+
+
+def _shards(programme: Programme, scale: float, as_of: dt.date) -> list[tuple[float, dt.date, int]]:
+    return [(scale, as_of, shard) for shard in range(programme.shards)]
+
+
+def main(
+    scale: Annotated[float, typer.Option(min=0.001, max=1, help="share of W1")] = 1.0,
+    folder: Annotated[Path, typer.Option(help="holds the databases while it runs")] = Path(".nba/bench"),
+    record: Annotated[Path | None, typer.Option(help="folder of the dated record")] = Path("docs/benchmarks"),
+    linear: Annotated[bool, typer.Option(help="run a tenth of the size first")] = True,
+) -> None:
+    """Play and measure; exits 1 where a target falls short."""
+    folder, kept = folder.resolve(), record.resolve() if record else None
+    here = Path.cwd()
+    tenth = measure(scale / 10, folder / "tenth") if linear else None
+    run = measure(scale, folder / "whole")
+    os.chdir(here)
+    promised = targets(run, tenth)
+    print(write(run, tenth, promised, kept))
+    raise typer.Exit(not all(target.holds for target in promised))
+
+
+if __name__ == "__main__":
+    typer.run(main)
