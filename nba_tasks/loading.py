@@ -1,14 +1,18 @@
-"""Transitions out of the warehouse, as the arrays that learning and the gate work on."""
+"""Transitions out of the warehouse, as the arrays that learning and the gate work on: shard by shard, typed, in order."""
 
 from __future__ import annotations
 
 import datetime as dt
 import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import sqlalchemy as sa
+from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from nba_tasks import database
@@ -28,79 +32,143 @@ class Loaded:
         Whole customers, in the order of their key.
     last_epoch : int array of shape (n,)
         The last epoch that the calendar has settled on the grid of each row's customer, had the customer stayed.
+    share : float
+        Of the split's customers who were read.
     """
 
     transitions: Transitions
     last_epoch: IntArray
+    share: float = 1.0
 
 
 def load(connection: Connection, shape: Shape, split: Split, max_customers: int | None = None) -> Loaded:
     """Read the transitions of one split.
 
+    What is in memory is the arrays, about `4 · (features + outcomes) + 2 · actions + 30` bytes a row, and one shard's
+    text.
+
     Parameters
     ----------
     max_customers : int, optional
-        Read about this many customers instead of all of them.
+        Read about this many customers instead of all of them: memory and time grow with it.
     """
+    share = _share(connection, shape, split, max_customers)
     grid = shape.programme.grid
-    columns = [
-        *("customer_key", "epoch", "action", "reward", "eligible_logged", "eligible_target", "propensity"),
-        *("done", "contacts", "cost"),
-        *(outcome.column for outcome in shape.outcomes),
-        *(feature.column for feature in shape.features),
-    ]
-    query = database.statement(
-        "transitions/load",
-        table=shape.table,
-        columns=columns,
-        split=split[0],
-        sample=_sample(connection, shape, split, max_customers),
-        settled_on=shape.as_of - dt.timedelta(days=grid.settlement_lag_days),
-        anchor=grid.anchor,
-        interval=grid.interval_days,
-    )
-    data = _read(connection, query, [*columns, "last_epoch"])
-    return Loaded(_arrays(data, shape), data["last_epoch"].to_numpy())
+    columns = _columns(shape)
+    parts: list[pa.Table] = []
+    for shard in range(shape.programme.shards):
+        query = database.statement(
+            "transitions/load",
+            table=f"{shape.table}${shard}",
+            columns=[name for name in columns if name not in COMPUTED],
+            split=split[0],
+            sample=None if share == 1 else int(share * 2**32),
+            settled_on=shape.as_of - dt.timedelta(days=grid.settlement_lag_days),
+            anchor=grid.anchor,
+            interval=grid.interval_days,
+            logged_mask=shape.mask("logged"),
+            target_mask=shape.mask("target"),
+        )
+        parts.append(_read(connection, query, columns))
+    return _arrays(_Columns(parts), shape, share)
 
 
-def _sample(connection: Connection, shape: Shape, split: Split, max_customers: int | None) -> int | None:
-    """The part of 2³² whose customers are read; None for all."""
+COMPUTED = ("eligible_logged", "eligible_target", "last_epoch")
+"""Columns that the statement works out."""
+
+
+def _columns(shape: Shape) -> dict[str, pa.DataType]:
+    """The statement's columns and their types, in order."""
+    types = {"smallint": pa.int16(), "real": pa.float32()}
+    return {
+        "customer_key": pa.int32(),
+        "epoch": pa.int16(),
+        "action": pa.int16(),
+        "reward": pa.float32(),
+        "propensity": pa.float32(),
+        "done": pa.bool_(),
+        "contacts": pa.int16(),
+        "cost": pa.float32(),
+        **{column.column: types[column.type] for column in (*shape.outcomes, *shape.features)},
+        "eligible_logged": pa.int32(),
+        "eligible_target": pa.int32(),
+        "last_epoch": pa.int16(),
+    }
+
+
+def _share(connection: Connection, shape: Shape, split: Split, max_customers: int | None) -> float:
+    """The share of the split's customers to read."""
     if max_customers is None:
-        return None
-    table = database.quote_identifier(shape.table)
-    count = f"select count(distinct customer_key) from {table} where split = '{split[0]}'"
-    total = connection.exec_driver_sql(count).scalar_one()
-    return None if total <= max_customers else int(max_customers / total * 2**32)
+        return 1.0
+    total = connection.execute(
+        sa.text(
+            """
+            select count(*) from history.customers join nba.programmes using (programme_id)
+            where programme = :programme and split = :split
+            """
+        ),
+        {"programme": shape.programme.programme, "split": split[0]},
+    ).scalar_one()
+    return min(1.0, max_customers / total) if total else 1.0
 
 
-def _read(connection: Connection, query: str, columns: list[str]) -> pd.DataFrame:
+def _read(connection: Connection, query: str, columns: dict[str, pa.DataType]) -> pa.Table:
     buffer = io.BytesIO()
     raw: Any = connection.connection.driver_connection
     with raw.cursor() as cursor:
         cursor.copy_expert(f"copy ({query}) to stdout with (format csv)", buffer)
+    if buffer.tell() == 0:
+        return pa.schema(columns.items()).empty_table()
     buffer.seek(0)
-    integers = ("customer_key", "epoch", "eligible_logged", "eligible_target", "last_epoch")
-    types: dict[str, Any] = dict.fromkeys(columns, np.float32)
-    types |= dict.fromkeys(integers, np.int32) | {"done": str}
-    return pd.read_csv(buffer, header=None, names=columns, dtype=types)
+    return pyarrow.csv.read_csv(
+        buffer,
+        read_options=pyarrow.csv.ReadOptions(column_names=list(columns)),
+        convert_options=pyarrow.csv.ConvertOptions(column_types=columns, true_values=["t"], false_values=["f"]),
+    )
 
 
-def _arrays(data: pd.DataFrame, shape: Shape) -> Transitions:
+class _Columns:
+    """The shards' columns as arrays, ordered by customer and epoch; a column is let go once it was taken."""
+
+    def __init__(self, parts: Sequence[pa.Table]) -> None:
+        self.parts = list(parts)
+        key = self._joined("customer_key").astype(np.int64) << 16 | self._joined("epoch").astype(np.int64)
+        self.order = np.argsort(key, kind="stable")
+
+    def take(self, name: str, missing: float = 0) -> NDArray[Any]:
+        """A column in order, nulls filled."""
+        found = self._joined(name, missing)[self.order]
+        self.parts = [part.drop_columns([name]) for part in self.parts]
+        return found
+
+    def matrix(self, names: Sequence[str]) -> NDArray[np.float32]:
+        """Some columns as a float32 array of shape (n, len(names))."""
+        found = np.empty((len(self.order), len(names)), dtype=np.float32)
+        for position, name in enumerate(names):
+            found[:, position] = self.take(name)
+        return found
+
+    def _joined(self, name: str, missing: float = 0) -> NDArray[Any]:
+        columns = (part.column(name) for part in self.parts)
+        fill: Callable[[pa.ChunkedArray], pa.ChunkedArray] = lambda c: c.fill_null(missing) if c.null_count else c
+        return np.concatenate([fill(column).to_numpy() for column in columns])
+
+
+def _arrays(data: _Columns, shape: Shape, share: float) -> Loaded:
     bits = np.int32(1) << np.arange(len(shape.actions), dtype=np.int32)
-    action = data["action"].to_numpy()
-    outcomes = data[[*(o.column for o in shape.outcomes), "contacts", "cost"]].to_numpy(np.float32)
-    done = (data["done"] == "t").to_numpy()
-    return Transitions(
-        customer=data["customer_key"].to_numpy(),
-        epoch=data["epoch"].to_numpy(),
-        state=data[[f.column for f in shape.features]].to_numpy(np.float32),
-        action=np.where(np.isnan(action), OPEN, action).astype(np.int16),
-        reward=np.nan_to_num(data["reward"].to_numpy()),
-        outcomes=np.nan_to_num(outcomes),
-        eligible_logged=(data["eligible_logged"].to_numpy()[:, None] & bits) != 0,
-        eligible_target=(data["eligible_target"].to_numpy()[:, None] & bits) != 0,
-        propensity=data["propensity"].to_numpy(),
+    done = data.take("done")
+    transitions = Transitions(
+        customer=data.take("customer_key"),
+        epoch=data.take("epoch").astype(np.int32),
+        state=data.matrix([f.column for f in shape.features]),
+        action=data.take("action", OPEN),
+        reward=data.take("reward"),
+        outcomes=data.matrix([*(o.column for o in shape.outcomes), "contacts", "cost"]),
+        eligible_logged=(data.take("eligible_logged")[:, None] & bits) != 0,
+        eligible_target=(data.take("eligible_target")[:, None] & bits) != 0,
+        propensity=data.take("propensity", np.nan),
         done=done,
         lost=done.copy(),
         outcome_names=shape.outcome_names,
     )
+    return Loaded(transitions, data.take("last_epoch").astype(np.int32), share)

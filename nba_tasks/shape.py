@@ -14,21 +14,20 @@ from sqlalchemy.engine import Connection
 
 from nba_tasks.database import quote_identifier, quote_literal
 from nba_tasks.dataset import Catalogue
+from nba_tasks.eligibility import Condition, Mask, bits, conditions_of, mask
 from nba_tasks.programme import (
     NO_ACTION,
-    Cap,
-    ContactFeature,
     CustomerFeature,
-    EventFeature,
     Feature,
     Programme,
     ProgrammeError,
-    Range,
-    Rule,
     TimeFeature,
 )
+from nba_tasks.series import Past
+from nba_tasks.settings import settings
 
-Mask = Literal["logged", "target"]
+INTEGER_BITS = 32
+"""Fewer conditions than this fit into an integer."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,11 @@ class Column:
 
     name: str
     column: str
-    type: Literal["smallint", "real"]
+    type: Literal["smallint", "real", "boolean"]
     expression: str = ""
     event: str = ""
     measure: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,17 @@ class Shape:
         return (*self.programme.events, "contacts", "cost")
 
     def fingerprint(self) -> str:
-        """Changes whenever the same history would give other rows."""
-        shaping = self.programme.model_dump_json(
-            include={"grid", "channels", "actions", "events", "state", "rules", "reward", "shards", "salt"}
-        )
-        return hashlib.sha256(f"{shaping}|{self.actions}".encode()).hexdigest()[:16]
+        """Changes whenever the same history would give other rows.
+
+        An action's dates and a rule's validity are not part of it (see `eligibility`), nor is a new action: nobody was
+        contacted with it before.
+        """
+        names = self.names()
+        parts = [names[key] for key in ("shards", "zone", "anchor", "interval", "ending_events", "outcomes", "features")]
+        parts += [names[key] for key in ("fixed", "changing", "conditions", "reward")]
+        parts += [[p.column for p in self.past.positions], self.programme.grid.settlement_lag_days, self.programme.salt]
+        parts += [(settings().sql_folder / "transitions" / f"{name}.sql").read_text() for name in ("epochs", "cost")]
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def catalogue(self) -> Catalogue:
         """What learning may know of each action: which one, its channel, its cost, the columns that the YAML names."""
@@ -126,200 +132,143 @@ class Shape:
             features=np.array(rows, dtype=np.float32),
         )
 
-    def names(self, *, tonight: bool = False) -> dict[str, Any]:
-        """What fills in the statements' templates."""
+    @cached_property
+    def past(self) -> Past:
+        """What the state and the rules look back on."""
+        channels = {a.index: a.channel for a in self.actions}
+        return Past(
+            self.programme.state, self.programme.rules, channels, {a.action_id: a.index for a in self.actions}
+        )
+
+    @cached_property
+    def conditions(self) -> tuple[Condition, ...]:
+        """What the rules ask, in the order of the bits of `conditions`."""
+        return conditions_of(self.programme, self.past, {f.name: f.expression for f in self.features})
+
+    def mask(self, which: Mask) -> str:
+        """SQL for the eligible actions of a row `rows` with its `conditions` and `starts_on`."""
+        return mask(
+            self.conditions,
+            self.actions,
+            which,
+            column="rows.conditions",
+            starts_on="rows.starts_on",
+            as_of=self.as_of,
+            no_action=self.programme.actions.no_action,
+        )
+
+    def names(self, *, tonight: bool = False, changed_only: bool = False) -> dict[str, Any]:
+        """What fills in the statements' templates.
+
+        Parameters
+        ----------
+        tonight : bool
+            For the customers who are due on `as_of`. Whether a contact is allowed is then a matter of now: consent is
+            read as the batch found it.
+        changed_only : bool
+            For the customers of the temporary table `changed`.
+        """
         grid = self.programme.grid
-        consents = {c.consent for c in self.programme.channels.values() if c.consent}
-        mutable = {f.column for f in self.programme.state if isinstance(f, CustomerFeature) and not f.immutable}
+        changing = self._changing(consents=not tonight)
+        integer = len(self.conditions) < INTEGER_BITS
         return {
             "table": self.table,
             "shards": self.programme.shards,
             "tonight": tonight,
+            "changed_only": changed_only,
             "zone": grid.business_timezone,
             "anchor": grid.anchor.isoformat(),
             "interval": grid.interval_days,
             "ending_events": [name for name, event in self.programme.events.items() if event.ends],
-            "actions": self.actions,
             "outcomes": self.outcomes,
             "features": self.features,
-            "series_list": list(self._series.values()),
-            "windows": [
-                {"column": f"window_{name}", "expression": text} for name, text in self._windows.items()
-            ],
-            "mutable": sorted(mutable if tonight else mutable | consents),
-            "consents": [
-                {
-                    "column": f"consent_{column}",
-                    "expression": f"nba.number({self._now(column) if tonight else self._as_of(column)}) = 1",
-                }
-                for column in sorted(consents)
-            ],
+            "series_list": self.past.series,
+            "positions": self.past.positions,
+            "fixed": self._fixed(consents=tonight),
+            "changing": changing,
+            "immutable": sorted({f.column for f in self._customer_features if f.immutable}),
+            "mutable": sorted({column.source for column in changing}),
+            "conditions_type": "integer" if integer else "bigint",
+            "conditions": bits(self.conditions, "integer" if integer else "bigint"),
             "reward": self._reward(),
-            "logged_mask": self._mask("logged"),
-            "target_mask": self._mask("target"),
-        }  # fmt: skip
-
-    # What an epoch sums up -----------------------------------------------------------------------------------------
-
-    def _series_of(self, feature: ContactFeature | EventFeature) -> tuple[str, dict[str, str]]:
-        """The per-epoch series that a feature looks back on."""
-        if isinstance(feature, EventFeature):
-            what, condition = f"event_{feature.type}", f"event_type = {quote_literal(feature.type)}"
-        elif feature.channel:
-            what, condition = f"channel_{feature.channel}", self._of_channel(feature.channel)
-        elif feature.action:
-            index = next((a.index for a in self.actions if a.action_id == feature.action), None)
-            if index is None:
-                raise ProgrammeError(
-                    f"state.{feature.name}.action is {feature.action!r}, which the catalogue does not hold; it holds "
-                    + ", ".join(a.action_id for a in self.actions)
-                )
-            what, condition = f"action_{index}", f"action = {index}"
-        else:
-            what, condition = "contact", "action is not null"
-        measure = {"count": "count", "sum": "sum", "days_since_last": "last", "days_since_first": "first"}[
-            feature.measure
-        ]
-        aggregate = {"count": "count(*)", "sum": "sum(value)", "last": "max(day)", "first": "min(day)"}[measure]
-        column = f"{measure}_{what}"
-        return column, {"column": column, "aggregate": aggregate, "condition": condition}
-
-    def _cap_series(self, cap: Cap) -> dict[str, str]:
-        what = f"channel_{cap.channel}" if cap.channel else "contact"
-        condition = self._of_channel(cap.channel) if cap.channel else "action is not null"
-        return {"column": f"count_{what}", "aggregate": "count(*)", "condition": condition}
-
-    def _of_channel(self, channel: str) -> str:
-        indices = [a.index for a in self.actions if a.channel == channel]
-        return f"action in ({', '.join(map(str, indices))})" if indices else "false"
-
-    @cached_property
-    def _series(self) -> dict[str, dict[str, str]]:
-        series = dict(self._series_of(f) for f in self.programme.state if isinstance(f, (ContactFeature, EventFeature)))
-        series |= {
-            s["column"]: s for rule in self.programme.rules if isinstance(rule, Cap) for s in [self._cap_series(rule)]
+            "logged_mask": self.mask("logged"),
+            "target_mask": self.mask("target"),
         }
-        return series
 
-    # What the state looks back on ----------------------------------------------------------------------------------
+    # What the state is made of ---------------------------------------------------------------------------------------
 
-    @cached_property
-    def _windows(self) -> dict[str, str]:
-        windows = {}
-        for feature in self.programme.state:
-            if isinstance(feature, (ContactFeature, EventFeature)):
-                column, series = self._series_of(feature)
-                function = series["aggregate"].split("(")[0].replace("count", "sum")
-                windows[feature.name] = _over(function, column, feature.epochs)
-        for rule in self.programme.rules:
-            if isinstance(rule, Cap) and rule.epochs > 1:
-                windows[f"cap {rule.name}"] = _over("sum", self._cap_series(rule)["column"], rule.epochs - 1)
-        return windows
+    def _fixed(self, *, consents: bool) -> list[Column]:
+        """Columns that no epoch changes: of the customer's newest version `v`."""
+        found = [
+            Column(f.name, f"state_{f.name}", _type(f), _parsed(f, f"v.attributes ->> {quote_literal(f.column)}"))
+            for f in self._customer_features
+            if f.immutable
+        ]
+        if consents:
+            found += [
+                Column(name, f"consent_{name}", "boolean", f"nba.number(v.attributes ->> {quote_literal(name)}) = 1")
+                for name in self._consents
+            ]
+        return found
 
-    def _as_of(self, column: str) -> str:
-        """A mutable customer column as it was known when the epoch started."""
-        return f"{quote_identifier(f'as_of_{column}')}.value"
+    def _changing(self, *, consents: bool) -> list[Column]:
+        """Columns read off the values that a mutable column took; `source` is that column."""
+        found = [
+            Column(f.name, f"state_{f.name}", _type(f), _parsed(f, "value"), source=f.column)
+            for f in self._customer_features
+            if not f.immutable
+        ]
+        if consents:
+            found += [
+                Column(name, f"consent_{name}", "boolean", "nba.number(value) = 1", source=name)
+                for name in self._consents
+            ]
+        return found
 
-    def _now(self, column: str) -> str:
-        """A customer column as the batch found it: what never changes, and tonight's consent, which is no state."""
-        return f"m.attributes ->> {quote_literal(column)}"
+    @property
+    def _customer_features(self) -> list[CustomerFeature]:
+        return [f for f in self.programme.state if isinstance(f, CustomerFeature)]
+
+    @property
+    def _consents(self) -> list[str]:
+        return sorted({c.consent for c in self.programme.channels.values() if c.consent})
 
     def _expression(self, feature: Feature) -> str:
+        """SQL for a feature, over the row `s` of an epoch."""
         match feature:
             case TimeFeature(measure="epoch"):
                 return "s.epoch::smallint"
             case TimeFeature(measure="days_since_created"):
-                return "least(s.starts_on - m.created_on, 32767)::smallint"
+                return "least(s.starts_on - s.created_on, 32767)::smallint"
             case TimeFeature():
                 return "extract(month from s.starts_on)::smallint"
             case CustomerFeature():
-                return self._customer_expression(feature)
-        window = f"s.{quote_identifier(f'window_{feature.name}')}"
-        if feature.measure == "count":
-            return f"least(coalesce({window}, 0), 32767)::smallint"
-        if feature.measure == "sum":
-            return f"coalesce({window}, 0)::real"
-        return f"least(coalesce(s.starts_on - {window}, {feature.missing:.0f}), 32767)::smallint"
-
-    def _customer_expression(self, feature: CustomerFeature) -> str:
-        text = self._now(feature.column) if feature.immutable else self._as_of(feature.column)
-        if not feature.categories:
-            return f"coalesce(nba.number({text}), {feature.missing})::real"
-        positions = " ".join(f"when {quote_literal(c)} then {i}" for i, c in enumerate(feature.categories))
-        return f"(case {text} {positions} else {feature.missing:.0f} end)::smallint"
-
-    # What an epoch earned, and what was allowed ----------------------------------------------------------------------
+                column = f"s.{quote_identifier(f'state_{feature.name}')}"
+                return f"coalesce({column}, ({feature.missing})::{_type(feature)})"
+        return self.past.expression(feature)
 
     def _reward(self) -> str:
+        """SQL for what an epoch earned, over its outcomes `h` and its contacts `c`."""
         terms = [
-            f"{self.programme.events[o.name].weight!r} * r.{quote_identifier(o.column)}"
+            f"{self.programme.events[o.name].weight!r}::double precision * coalesce(h.{quote_identifier(o.column)}, 0)"
             for o in self.outcomes
             if self.programme.events[o.name].weight
         ]
         if self.programme.reward.charge_costs:
-            terms.append("-r.cost")
+            terms.append("-coalesce(c.cost, 0)")
         return " + ".join(terms) or "0"
 
-    def _mask(self, mask: Mask) -> str:
-        """Eligible actions as bits: active, and forbidden by no rule.
 
-        Consent that is not known forbids tonight's actions; in the log it does not, since the contact may have been
-        lawful on grounds that we cannot see.
-        """
-        parts = []
-        for action in self.actions:
-            conditions = [text for rule in self.programme.rules for text in self._allows(rule, action, mask)]
-            if mask == "target":
-                on = action.active_on(self.as_of) and (
-                    action.action_id != NO_ACTION or self.programme.actions.no_action
-                )
-                conditions += [] if on else ["false"]
-            else:
-                conditions += [f"r.starts_on >= date '{action.active_from}'"] if action.active_from else []
-                conditions += [f"r.starts_on < date '{action.active_to}'"] if action.active_to else []
-            parts.append(
-                f"case when {' and '.join(conditions)} then {1 << action.index} else 0 end"
-                if conditions
-                else str(1 << action.index)
-            )
-        return "(" + " | ".join(parts) + ")"
-
-    def _allows(self, rule: Rule, action: CatalogueAction, mask: Mask) -> list[str]:
-        """The SQL condition under which a rule allows an action; none where the rule does not concern it."""
-        condition = None
-        if isinstance(rule, Range):
-            if action.action_id in rule.actions:
-                feature = f"r.{quote_identifier(f'state_{rule.feature}')}"
-                bounds = [f"{feature} >= {rule.min!r}"] if rule.min is not None else []
-                bounds += [f"{feature} <= {rule.max!r}"] if rule.max is not None else []
-                condition = " and ".join(bounds) or None
-        elif action.channel is None:
-            return []
-        elif isinstance(rule, Cap):
-            if rule.channel in (None, action.channel):
-                earlier = f"coalesce(r.{quote_identifier(f'window_cap {rule.name}')}, 0)" if rule.epochs > 1 else "0"
-                condition = f"{earlier} < {rule.max}"
-        elif consent := self.programme.channels[action.channel].consent:
-            condition = f"coalesce(r.{quote_identifier(f'consent_{consent}')}, {str(mask == 'logged').lower()})"
-        if condition is None:
-            return []
-        if mask == "target":
-            in_force = (rule.valid_from is None or rule.valid_from <= self.as_of) and (
-                rule.valid_to is None or self.as_of < rule.valid_to
-            )
-            return [condition] if in_force else []
-        outside = [f"r.starts_on < date '{rule.valid_from}'"] if rule.valid_from else []
-        outside += [f"r.starts_on >= date '{rule.valid_to}'"] if rule.valid_to else []
-        return [f"({' or '.join([*outside, condition])})"]
+def _type(feature: CustomerFeature) -> Literal["smallint", "real"]:
+    return "smallint" if feature.integral else "real"
 
 
-def _over(function: str, column: str, epochs: int | None) -> str:
-    """A function over the epochs before the present one."""
-    start = "unbounded" if epochs is None else str(epochs)
-    return (
-        f"{function}(t.{quote_identifier(column)}) over "
-        f"(partition by t.customer_key order by t.epoch range between {start} preceding and 1 preceding)"
-    )
+def _parsed(feature: CustomerFeature, text: str) -> str:
+    """SQL for a column's text as the feature's value; null where it is missing or means nothing."""
+    if not feature.categories:
+        return f"nba.number({text})"
+    positions = " ".join(f"when {quote_literal(c)} then {i}" for i, c in enumerate(feature.categories))
+    return f"(case {text} {positions} end)::smallint"
 
 
 def read_shape(connection: Connection, programme: Programme, programme_id: int, batch_id: int, as_of: dt.date) -> Shape:

@@ -4,7 +4,7 @@ select
     c.customer_id,
     c.arm,
     rows.epoch,
-    rows.eligible_target as eligible
+    {{ target_mask }} as eligible
 {%- for feature in features %},
     rows.{{ feature.column | identifier }}
 {%- endfor %}
