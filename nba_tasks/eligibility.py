@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from nba_tasks.database import quote_identifier
 from nba_tasks.programme import NO_ACTION, Cap, Programme, ProgrammeError, Range, Rule
 from nba_tasks.series import Past
 
@@ -74,20 +73,24 @@ class Condition:
         return (rule.valid_from is None or rule.valid_from <= day) and (rule.valid_to is None or day < rule.valid_to)
 
 
-def conditions_of(programme: Programme, past: Past, state: Mapping[str, str]) -> tuple[Condition, ...]:
+def conditions_of(
+    programme: Programme, past: Past, state: Mapping[str, str], consents: Mapping[str, str]
+) -> tuple[Condition, ...]:
     """The conditions in the order of their bits.
 
     Parameters
     ----------
-    state : mapping of str to str
-        SQL for each feature of the state.
+    state, consents : mappings of str to str
+        SQL for each feature of the state, and for each column of consent (null: unknown).
 
     Raises
     ------
     ProgrammeError
         There are more than fit into the column.
     """
-    found = tuple(condition for rule in programme.rules for condition in _of_rule(rule, programme, past, state))
+    found = tuple(
+        condition for rule in programme.rules for condition in _of_rule(rule, programme, past, state, consents)
+    )
     if len(found) > MAX_CONDITIONS:
         raise ProgrammeError(
             f"rules: they ask for {len(found)} conditions (one a cap or range, two a channel with consent), "
@@ -96,7 +99,9 @@ def conditions_of(programme: Programme, past: Past, state: Mapping[str, str]) ->
     return found
 
 
-def _of_rule(rule: Rule, programme: Programme, past: Past, state: Mapping[str, str]) -> Iterable[Condition]:
+def _of_rule(
+    rule: Rule, programme: Programme, past: Past, state: Mapping[str, str], consents: Mapping[str, str]
+) -> Iterable[Condition]:
     if isinstance(rule, Range):
         feature = f"({state[rule.feature]})"
         bounds = [f"{feature} >= {rule.min!r}::double precision"] if rule.min is not None else []
@@ -111,7 +116,7 @@ def _of_rule(rule: Rule, programme: Programme, past: Past, state: Mapping[str, s
         # lawful on grounds that we cannot see.
         for name, channel in programme.channels.items():
             if channel.consent:
-                consent = f"s.{quote_identifier(f'consent_{channel.consent}')}"
+                consent = consents[channel.consent]
                 yield Condition(rule, f"{consent} is true", channel=name, masks=("target",))
                 yield Condition(rule, f"{consent} is not false", channel=name, masks=("logged",))
 

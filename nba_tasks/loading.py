@@ -1,10 +1,10 @@
-"""Transitions out of the warehouse, as the arrays that learning and the gate work on: shard by shard, typed, in order."""
+"""Transitions out of the warehouse, as the arrays that learning and the gate work on: shard by shard, typed."""
 
 from __future__ import annotations
 
 import datetime as dt
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -150,8 +150,7 @@ class _Columns:
 
     def _joined(self, name: str, missing: float = 0) -> NDArray[Any]:
         columns = (part.column(name) for part in self.parts)
-        fill: Callable[[pa.ChunkedArray], pa.ChunkedArray] = lambda c: c.fill_null(missing) if c.null_count else c
-        return np.concatenate([fill(column).to_numpy() for column in columns])
+        return np.concatenate([(c.fill_null(missing) if c.null_count else c).to_numpy() for c in columns])
 
 
 def _arrays(data: _Columns, shape: Shape, share: float) -> Loaded:

@@ -110,7 +110,9 @@ class Shape:
         contacted with it before.
         """
         names = self.names()
-        parts = [names[key] for key in ("shards", "zone", "anchor", "interval", "ending_events", "outcomes", "features")]
+        parts = [
+            names[key] for key in ("shards", "zone", "anchor", "interval", "ending_events", "outcomes", "features")
+        ]
         parts += [names[key] for key in ("fixed", "changing", "conditions", "reward")]
         parts += [[p.column for p in self.past.positions], self.programme.grid.settlement_lag_days, self.programme.salt]
         parts += [(settings().sql_folder / "transitions" / f"{name}.sql").read_text() for name in ("epochs", "cost")]
@@ -136,14 +138,19 @@ class Shape:
     def past(self) -> Past:
         """What the state and the rules look back on."""
         channels = {a.index: a.channel for a in self.actions}
-        return Past(
-            self.programme.state, self.programme.rules, channels, {a.action_id: a.index for a in self.actions}
-        )
+        return Past(self.programme.state, self.programme.rules, channels, {a.action_id: a.index for a in self.actions})
 
     @cached_property
     def conditions(self) -> tuple[Condition, ...]:
         """What the rules ask, in the order of the bits of `conditions`."""
-        return conditions_of(self.programme, self.past, {f.name: f.expression for f in self.features})
+        return self._conditions(tonight=False)
+
+    def _conditions(self, *, tonight: bool) -> tuple[Condition, ...]:
+        consents = {
+            name: f"s.{quote_identifier(f'consent_{name}')}" if tonight else _value_of(f"consent_{name}", name)
+            for name in self._consents
+        }
+        return conditions_of(self.programme, self.past, {f.name: f.expression for f in self.features}, consents)
 
     def mask(self, which: Mask) -> str:
         """SQL for the eligible actions of a row `rows` with its `conditions` and `starts_on`."""
@@ -189,7 +196,7 @@ class Shape:
             "immutable": sorted({f.column for f in self._customer_features if f.immutable}),
             "mutable": sorted({column.source for column in changing}),
             "conditions_type": "integer" if integer else "bigint",
-            "conditions": bits(self.conditions, "integer" if integer else "bigint"),
+            "conditions": bits(self._conditions(tonight=tonight), "integer" if integer else "bigint"),
             "reward": self._reward(),
             "logged_mask": self.mask("logged"),
             "target_mask": self.mask("target"),
@@ -243,8 +250,9 @@ class Shape:
             case TimeFeature():
                 return "extract(month from s.starts_on)::smallint"
             case CustomerFeature():
-                column = f"s.{quote_identifier(f'state_{feature.name}')}"
-                return f"coalesce({column}, ({feature.missing})::{_type(feature)})"
+                column = f"state_{feature.name}"
+                found = f"s.{quote_identifier(column)}" if feature.immutable else _value_of(column, feature.column)
+                return f"coalesce({found}, ({feature.missing})::{_type(feature)})"
         return self.past.expression(feature)
 
     def _reward(self) -> str:
@@ -261,6 +269,11 @@ class Shape:
 
 def _type(feature: CustomerFeature) -> Literal["smallint", "real"]:
     return "smallint" if feature.integral else "real"
+
+
+def _value_of(column: str, source: str) -> str:
+    """SQL for the value that a mutable column had when the epoch `s` started."""
+    return f"s.{quote_identifier(f'values_{column}')}[s.{quote_identifier(f'at_{source}')}]"
 
 
 def _parsed(feature: CustomerFeature, text: str) -> str:

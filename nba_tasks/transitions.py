@@ -135,7 +135,7 @@ class _Build:
 
     @property
     def partition(self) -> str:
-        return database.quote_identifier(f"{self.shape.table}${self.shard}")
+        return f"{self.shape.table}${self.shard}"
 
     def earlier(self) -> _Built | None:
         """The shard's last build, if the same history would give the same rows under today's settings."""
@@ -152,7 +152,7 @@ class _Build:
         return _Built(row.batch_id, row.as_of, row.rows) if row else None
 
     def continues(self, built: _Built) -> bool:
-        """Whether only customers differ: time went on, the log still begins on the same day, and no cost was corrected."""
+        """Whether only customers differ: time went on, the log begins on the same day, and no cost was corrected."""
         then = Batch(self.batch.programme_id, built.batch_id, built.as_of)
         return (
             built.batch_id < self.batch.batch_id
@@ -163,7 +163,7 @@ class _Build:
 
     def everything(self) -> tuple[int, int]:
         """Write every row; returns how many went (none are counted) and how many were written."""
-        self.connection.exec_driver_sql(f"truncate {self.partition}")
+        self.connection.exec_driver_sql(f"truncate {database.quote_identifier(self.partition)}")
         self.connection.execute(
             sa.text("delete from nba.transition_shards where programme_id = :programme_id and shard = :shard"),
             self._key(),
@@ -178,7 +178,7 @@ class _Build:
         database.execute(self.connection, "transitions/changed", self.parameters() | earlier, **names)
         self.connection.exec_driver_sql("analyze pg_temp.changed")
         gone = self.connection.exec_driver_sql(
-            f"delete from {self.partition} as t using pg_temp.changed as r"
+            f"delete from {database.quote_identifier(self.partition)} as t using pg_temp.changed as r"
             " where t.customer_key = r.customer_key and t.epoch >= r.from_epoch"
         ).rowcount
         written = self._insert(changed_only=True)
@@ -186,9 +186,9 @@ class _Build:
         return int(gone), written
 
     def _insert(self, *, changed_only: bool) -> int:
-        names = self.shape.names(changed_only=changed_only)
+        names = self.shape.names(changed_only=changed_only) | {"partition": self.partition}
         done = database.execute(self.connection, "transitions/build", self.parameters(), **names)
-        self.connection.exec_driver_sql(f"analyze {self.partition}")
+        self.connection.exec_driver_sql(f"analyze {database.quote_identifier(self.partition)}")
         return int(done.rowcount)
 
     def record(self, rows: int, seconds: float) -> None:
@@ -222,12 +222,13 @@ class _Build:
         """What each action cost when, as a batch knows it, up to a date."""
         zone = self.shape.programme.grid.business_timezone
         query = f"""
-            select action, cost, starts_at::text, least(ends_at, cast(:until as date)::timestamp at time zone '{zone}')::text
+            select action, cost, starts_at::text, least(ends_at, midnight)::text
             from ({database.statement("transitions/cost", zone=zone)}) as cost
-            where starts_at < cast(:until as date)::timestamp at time zone '{zone}' and starts_at < ends_at
-            order by action, starts_at
+            cross join (select cast(:until as date)::timestamp at time zone :zone as midnight) as until
+            where starts_at < midnight and starts_at < ends_at
+            order by action, cost.starts_at
         """
-        parameters = {"programme_id": batch.programme_id, "batch_id": batch.batch_id, "until": until}
+        parameters = {"programme_id": batch.programme_id, "batch_id": batch.batch_id, "until": until, "zone": zone}
         return [tuple(row) for row in self.connection.execute(sa.text(query), parameters)]
 
     def _key(self) -> dict[str, int]:

@@ -4,8 +4,8 @@
 
 A CRM of `SCALE` × W1 (see `world.py`) is made, then the product's own steps run as the DAGs run them: the first night
 from an empty warehouse to the list, the night after on one more day, and at last a list of every customer at once. Each
-step runs in processes of its own, mapped tasks two at a time. Beside the steps stand their floors, taken in the same run.
-A tenth of the size runs first: the ratio of the two shows whether cost grows linearly.
+step runs in processes of its own, mapped tasks two at a time. Beside the steps stand their floors, taken in the same
+run. A tenth of the size runs first: the ratio of the two shows whether cost grows linearly.
 """
 
 from __future__ import annotations

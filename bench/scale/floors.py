@@ -73,11 +73,15 @@ def copy_of_source(relations: tuple[str, ...] = ("customers", "contacts", "event
 
 def copy_of_published(scale: float, as_of: dt.date) -> float:
     """Seconds to copy a night's decisions and list into tables with the same keys and indexes."""
-    relations = programme_of(scale).crm.relations
-    with steps.crm(programme_of(scale)).begin() as crm, tempfile.TemporaryFile() as file:
+    programme = programme_of(scale)
+    relations = programme.crm.relations
+    with steps.crm(programme).begin() as crm, tempfile.TemporaryFile() as file:
         seconds = 0.0
         for relation, night in (
-            (relations.decisions, f"published_at is not null and decided_at::date between date '{as_of}' - 1 and date '{as_of}'"),
+            (
+                relations.decisions,
+                f"published_at is not null and decided_at::date between date '{as_of}' - 1 and date '{as_of}'",
+            ),
             (relations.campaign_list, f"list_date = date '{as_of}'"),
         ):
             file.seek(0)

@@ -85,7 +85,9 @@ def targets(run: Run, tenth: Run | None) -> list[AtMost]:
         AtMost("warehouse_to_source_bytes", run.warehouse_bytes / run.source["bytes"], 6),
     ]
     if tenth:
-        found += [AtMost(f"growth_{step.replace(' ', '_').replace(':', '')}", ratio, 12) for step, ratio in growth(run, tenth)]
+        found += [
+            AtMost(f"growth_{step.replace(' ', '_').replace(':', '')}", ratio, 12) for step, ratio in growth(run, tenth)
+        ]
     return found
 
 

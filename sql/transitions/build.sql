@@ -1,5 +1,5 @@
 -- Fills one shard of a programme's transitions: one row per customer and epoch, as epochs.sql defines it.
-insert into {{ table | identifier }} (
+insert into {{ partition | identifier }} (
     shard, customer_key, eligible, conditions, propensity, reward, cost, epoch, action, contacts, done, split
 {%- for outcome in outcomes %}, {{ outcome.column | identifier }}{% endfor %}
 {%- for feature in features %}, {{ feature.column | identifier }}{% endfor %}

@@ -98,17 +98,22 @@ event as materialized (
 attribute as (
     -- One row per value of a customer's mutable column, with the first day on which an epoch could start knowing it:
     -- recorded, or found by one of our own pulls, on an earlier day.
-    select m.customer_key, h.attribute, h.value, h.changed_at as known_at, h.batch_id
-    from member as m
-    join history.customer_changes as h using (customer_key)
-    where h.batch_id <= :batch_id and (h.superseded_by is null or h.superseded_by > :batch_id)
-      and h.attribute = any (array[{{ mutable | map("literal") | join(", ") }}]::text[])
-    union all
-    select m.customer_key, a.name, v.attributes ->> a.name, v.seen_at, v.batch_id
-    from member as m
-    join history.customer_versions as v using (customer_key)
-    cross join unnest(array[{{ mutable | map("literal") | join(", ") }}]::text[]) as a (name)
-    where v.batch_id <= :batch_id
+    select customer_key, attribute, value, known_from, known_at, batch_id
+    from (
+        select m.customer_key, h.attribute, h.value, h.changed_at as known_at, h.batch_id
+        from member as m
+        join history.customer_changes as h using (customer_key)
+        where h.batch_id <= :batch_id and (h.superseded_by is null or h.superseded_by > :batch_id)
+          and h.attribute = any (array[{{ mutable | map("literal") | join(", ") }}]::text[])
+        union all
+        select m.customer_key, a.name, v.attributes ->> a.name, v.seen_at, v.batch_id
+        from member as m
+        join history.customer_versions as v using (customer_key)
+        cross join unnest(array[{{ mutable | map("literal") | join(", ") }}]::text[]) as a (name)
+        where v.batch_id <= :batch_id
+    ) as told
+    cross join lateral (select (known_at at time zone '{{ zone }}')::date + 1 as known_from offset 0) as local
+    where known_from <= {{ ":as_of" if tonight else ":settled_on" }}  -- the day on which the last epoch may start
 ),
 known as (
     -- One row per customer: the values that each mutable column took, and from which day on each was known.
@@ -121,9 +126,7 @@ known as (
         array_agg({{ column.expression }} order by known_at, batch_id) filter (where attribute = {{ column.source | literal }}) as {{ ("values_" ~ column.column) | identifier }}
 {%- endfor %}
 
-    from (
-        select *, (known_at at time zone '{{ zone }}')::date + 1 as known_from from attribute
-    ) as attribute
+    from attribute
     group by customer_key
 ),
 ending as (
@@ -207,8 +210,8 @@ epoch as (
 {%- for position in positions %},
         width_bucket(b.starts_on - {{ position.epochs * interval + 1 }}, k.{{ position.series.days }}) as {{ position.column }}
 {%- endfor %}
-{%- for column in changing %},
-        k.{{ ("values_" ~ column.column) | identifier }}[width_bucket(b.starts_on, k.{{ ("known_" ~ column.source) | identifier }})] as {{ column.column | identifier }}
+{%- for column in mutable %},
+        width_bucket(b.starts_on, k.{{ ("known_" ~ column) | identifier }}) as {{ ("at_" ~ column) | identifier }}
 {%- endfor %}
 
     from customer as k
