@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity
+.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity bench
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -87,3 +87,6 @@ study-loop: setup ## learn and gate where the truth is known: STUDY=testbed or s
 
 bench-capacity: setup ## prices and the draw for a large night under capacities and a budget: CUSTOMERS=1900000
 	@$(BIN)/python -m bench.capacity --customers $(or $(CUSTOMERS),1900000)
+
+bench: setup ## the night at the size of a real CRM, beside its floors: SCALE=0.1 for a quick look
+	@$(BIN)/python -m bench.scale --scale $(or $(SCALE),1)

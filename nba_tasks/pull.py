@@ -16,7 +16,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from nba_tasks import contract
 from nba_tasks.contract import CAST, RELATIONS, Relation, Source
-from nba_tasks.database import copy_rows, execute, lock, quote_identifier, quote_literal, statement
+from nba_tasks.database import copy_rows, execute, lock, quote_identifier, statement
 from nba_tasks.programme import Programme
 
 
@@ -316,9 +316,9 @@ class _Reader:
         return set(days)
 
     def _midnight(self, day: dt.date) -> str:
-        """SQL for the instant at which a local date starts."""
-        zone = quote_literal(self.programme.grid.business_timezone)
-        return f"(timestamp '{day.isoformat()}' at time zone {zone})"
+        """SQL for the instant at which a local date starts: the first, where clocks go back over midnight."""
+        instant = dt.datetime.combine(day, dt.time(), self.programme.grid.zone).astimezone(dt.UTC)
+        return f"timestamptz '{instant.isoformat()}'"
 
 
 def _ranges(days: Iterable[dt.date]) -> Iterable[tuple[dt.date, dt.date]]:

@@ -224,7 +224,7 @@ class _Build:
         query = f"""
             select action, cost, starts_at::text, least(ends_at, midnight)::text
             from ({database.statement("transitions/cost", zone=zone)}) as cost
-            cross join (select cast(:until as date)::timestamp at time zone :zone as midnight) as until
+            cross join nba.midnight(:until, :zone) as midnight
             where starts_at < midnight and starts_at < ends_at
             order by action, cost.starts_at
         """

@@ -275,7 +275,7 @@ def _values(programme: Programme, batch: PendingBatch) -> dict[str, Any]:
         "batch_id": batch.batch_id,
         "programme_id": batch.programme_id,
         "zone": zone,
-        "midnight": f"(timestamp '{batch.as_of}' at time zone {zone})",
+        "midnight": f"nba.midnight('{batch.as_of}', {zone})",
         "no_action": quote_literal(NO_ACTION),
         "channels": _texts(programme.channels),
         "event_types": _texts(programme.events),

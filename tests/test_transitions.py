@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from random import Random
 
 import numpy as np
 import pytest
@@ -145,3 +146,26 @@ def test_an_empty_history_says_so(server: TestServer) -> None:
         connection.exec_driver_sql("truncate history.contacts, history.decisions")
     with pytest.raises(transitions.TransitionsError, match="no contact and no decision"):
         made.build()
+
+
+def test_a_night_killed_at_random_twenty_times_is_as_if_undisturbed(server: TestServer) -> None:
+    """The build of the next night, which writes only what changed, is killed again and again."""
+    later, random = AS_OF + dt.timedelta(days=2), Random(1)
+    made, undisturbed = install(server, sales_channels()), install(server, sales_channels())
+    kills = 0
+    for installation in (made, undisturbed):
+        installation.build()
+        with installation.crm.begin() as crm:
+            crm.execute(sa.text("update contacts set action_id = 'phone' where contact_id like '%7'"))
+        valid_night(installation.databases, installation.programme, later)
+        installation.as_of = later
+        while installation is made and kills < 20:
+            kills += killed_at(random.randint(1, 25), made.build, made.warehouse)
+            if random.random() < 0.2:  # or else the last shard would never be reached
+                transitions.build_shard(made.warehouse, made.programme, later, random.randrange(3))
+        installation.build()
+    assert table(made) == table(undisturbed)
+    with undisturbed.warehouse.begin() as connection:
+        connection.exec_driver_sql("delete from nba.transition_shards")
+    undisturbed.build()
+    assert table(made) == table(undisturbed)

@@ -5,8 +5,8 @@ with good as (
 stretch as (
     -- One row per pulled day; a null day stands for the whole relation.
     select
-        coalesce(day::timestamp at time zone :zone, '-infinity') as starts_at,
-        coalesce((day + 1)::timestamp at time zone :zone, 'infinity') as ends_at
+        coalesce(nba.midnight(day, :zone), '-infinity') as starts_at,
+        coalesce(nba.midnight(day + 1, :zone), 'infinity') as ends_at
     from nba.pulled_days
     where batch_id = :batch_id and relation = {{ relation | literal }}
 )

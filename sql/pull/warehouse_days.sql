@@ -6,6 +6,6 @@ select
 from history.{{ relation }}
 where programme_id = :programme_id
   and superseded_by is null
-  and {{ time | identifier }} >= (cast(:first_day as date)::timestamp at time zone :zone)
-  and {{ time | identifier }} < (cast(:as_of as date)::timestamp at time zone :zone)
+  and {{ time | identifier }} >= nba.midnight(:first_day, :zone)
+  and {{ time | identifier }} < nba.midnight(:as_of, :zone)
 group by 1

@@ -14,6 +14,16 @@ language sql immutable strict parallel safe as $$
     select nba.hash63(programme, purpose, salt, customer_id) / 9223372036854775808.0::double precision
 $$;
 
+-- The instant at which a local date starts. Where clocks go back over midnight, a day has two: the first counts.
+create or replace function nba.midnight(day date, zone text) returns timestamptz
+language sql immutable strict parallel safe as $$
+    select case
+        when ((day::timestamp at time zone zone - interval '1 hour') at time zone zone)::date = day
+            then day::timestamp at time zone zone - interval '1 hour'
+        else day::timestamp at time zone zone
+    end
+$$;
+
 -- The local date on which epoch k of a customer's grid starts (at midnight).
 create or replace function nba.epoch_date(anchor date, offset_days integer, epoch integer, interval_days integer)
 returns date language sql immutable strict parallel safe as $$
@@ -23,9 +33,8 @@ $$;
 -- The epoch that holds a local date; negative before the anchor.
 create or replace function nba.epoch_of(day date, anchor date, offset_days integer, interval_days integer)
 returns integer language sql immutable strict parallel safe as $$
-    -- Integer division rounds towards zero; take the remainder off first, so that it rounds down.
-    select ((day - anchor - offset_days)
-        - (((day - anchor - offset_days) % interval_days) + interval_days) % interval_days) / interval_days
+    -- Integer division rounds towards zero: from a million intervals ahead, it rounds down.
+    select (day - anchor - offset_days + 1000000 * interval_days) / interval_days - 1000000
 $$;
 
 -- A column's text as a number: booleans are 0 and 1, what is no number is null.
