@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -118,7 +119,7 @@ class Author:
         zone, first = self.programme.grid.zone, self.programme.grid.anchor
         actions = []
         for action_id, channel in ACTIONS.items():
-            dates = [None, None]
+            dates: list[dt.datetime | None] = [None, None]
             for side in (0, 1):
                 if action_id != NO_ACTION and self.random.random() < 0.4:
                     day = first + dt.timedelta(days=self.random.randrange(-30, (self.nights[-1] - first).days + 9))
@@ -177,13 +178,7 @@ class Author:
 
     def _another_day(self, before: Crm) -> Crm:
         """The same CRM after a day of work: late rows, corrections, deletions, comers and goers, new prices."""
-        crm = Crm(
-            dict(before.people),
-            *({key: list(rows) for key, rows in part.items()} for part in (before.contacts, before.events)),
-            *({key: list(rows) for key, rows in part.items()} for part in (before.decisions, before.changes)),
-            list(before.actions),
-            list(before.cost_changes),
-        )
+        crm = deepcopy(before)
         for _ in range(2):
             self._newcomer(crm)
         for key in self.random.sample(sorted(crm.people), len(crm.people) // 4):

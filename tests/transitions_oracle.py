@@ -101,7 +101,8 @@ class Story:
     @property
     def log_start(self) -> dt.date | None:
         """Local day of the first contact or decision of anybody."""
-        moments = [row.at for c in self.customers for row in (*c.contacts, *c.decisions)]
+        moments = [contact.at for c in self.customers for contact in c.contacts]
+        moments += [decision.at for c in self.customers for decision in c.decisions]
         return min(map(self.day, moments)) if moments else None
 
     def day(self, moment: dt.datetime) -> dt.date:
@@ -227,7 +228,7 @@ class _View:
         if feature.measure == "count":
             return min(len(rows), LARGEST)
         if feature.measure == "sum":
-            return sum(row.value for row in rows if row.value is not None)
+            return float(sum(row.value for row in rows if row.value is not None))
         days = [self.story.day(row.at) for row in rows]
         if not days:
             return min(feature.missing, LARGEST)
