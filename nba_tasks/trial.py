@@ -327,6 +327,7 @@ class _Critics:
             grow_rows=programme.learning.grow_rows,
             terminal_charge=self.charge,
         )
+        self.leaves = self.forest.leaves(learn.data.state, catalogue.features)
 
     def near(self, mixes: Sequence[float], side: Side) -> _Near:
         """The critics of candidate and incumbent on a side's windows, at any λ."""
@@ -340,6 +341,7 @@ class _Critics:
             discount=self.programme.learning.discount,
             forest=self.forest,
             terminal_charge=self.charge,
+            leaves=self.leaves,
         )
         values = values_by_step(models, side.data.state)
         return _Near(self.served, side, fitted, values, side.critic(values[-1], side.incumbent))

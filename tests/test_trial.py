@@ -41,7 +41,7 @@ def test_the_gate_is_in_the_ledger_and_in_mlflow(trained: Installation) -> None:
     ]  # fmt: skip
     assert policies[-2:] == ["no contact", "as logged"]
     assert {one["action_id"] for one in report["action_mix"]} == set(trained.shape().catalogue().ids)
-    assert {s["label"] for s in report["segments"] if s["feature"] == "segment"} >= {"regular", "loyal"}
+    assert {s["label"] for s in report["segments"] if s["feature"] == "segment"} >= {"dormant", "regular"}
     assert found >= {"report.json", "report.md", "values.png", "segments.png", "state_map.png", "calibration.png"}
 
 

@@ -125,6 +125,7 @@ def fit_fqe_of_several(
     forest: FrozenForest,
     terminal_charge: FloatArray | None = None,
     reward: FloatArray | None = None,
+    leaves: LeafArray | None = None,
 ) -> list[StepwiseQ]:
     """Evaluate policies on the same log, with leaves looked up once.
 
@@ -143,6 +144,8 @@ def fit_fqe_of_several(
         Subtracted from the reward where a customer was lost.
     reward : array of shape (n,), optional
         Evaluate this objective instead of the reward.
+    leaves : array of shape (n_trees, n_actions, n), optional
+        `forest.leaves` of every row's state, where they were looked up before.
 
     Raises
     ------
@@ -154,7 +157,8 @@ def fit_fqe_of_several(
             raise DatasetError("a policy must give every row (open ones too) probabilities that sum to 1")
     fitted, successor = fitted_rows(transitions)
     earned = _earned(transitions, terminal_charge, reward)[fitted]
-    leaves = forest.leaves(transitions.state, catalogue.features)
+    if leaves is None:
+        leaves = forest.leaves(transitions.state, catalogue.features)
     averages = LeafAverages(forest, of_actions(leaves, transitions.action[fitted], fitted))
     models = []
     for policy in policies:

@@ -143,7 +143,8 @@ def _calibration(figure: Figure, chart: Chart) -> None:
         axes.set_ylim(0, end)
         axes.set_aspect("equal")
         axes.locator_params(nbins=4)
-        axes.set_title(_wrapped(panel["label"], 21), fontsize=9)
+        lines = [_wrapped(part, 21) for part in panel["label"].split(": ")]
+        axes.set_title("\n".join(lines), fontsize=9)
         _finish(axes, "", "", percent_x=True, percent_y=True)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)

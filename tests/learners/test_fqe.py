@@ -139,6 +139,10 @@ def test_several_policies_at_once_equal_each_alone(make_log: MakeLog) -> None:
     forest = forest_on_returns(log, catalogue, horizon=2, discount=1.0, trees=5, min_samples_leaf=4)
     policies = [np.eye(3)[np.full(len(log), a)] for a in range(3)]
     models = fit_fqe_of_several(log, catalogue, policies, horizon=2, discount=1.0, forest=forest)
+    known = forest.leaves(log.state, catalogue.features)
+    again = fit_fqe_of_several(log, catalogue, policies, horizon=2, discount=1.0, forest=forest, leaves=known)
+    for model, same in zip(models, again, strict=True):
+        np.testing.assert_array_equal(model.leaf_values, same.leaf_values)
     other, _ = make_log(2)
     fast = values_by_step(models, other.state)
     for m, policy in enumerate(policies):
