@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity bench
+.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity bench study-gate
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -90,3 +90,6 @@ bench-capacity: setup ## prices and the draw for a large night under capacities 
 
 bench: setup ## the night at the size of a real CRM, beside its floors: SCALE=0.1 for a quick look
 	@$(BIN)/python -m bench.scale --scale $(or $(SCALE),1)
+
+study-gate: setup ## count the gate's errors where the truth is known; QUICK=1: two minutes; MINUTES=7: then go on later
+	@$(BIN)/python -m bench.study_gate $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))

@@ -143,14 +143,19 @@ class TabularMarket:
         state, action = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
         here, left = np.empty(shape, dtype=bool), np.empty(shape, dtype=bool)
         chance = rng.random((3, *shape), dtype=np.float32)
-        limits, moves = behaviour.cumsum(axis=1)[:, :-1].T, self.move.cumsum(axis=2)[..., :-1]
+        n_actions = len(self.cost)
+        limits = behaviour.cumsum(axis=1)[:, :-1].T.astype(np.float32)
+        # One row a limit and one column a state and action: the fastest to look up.
+        moves = self.move.cumsum(axis=2)[..., :-1].reshape(-1, len(self.start) - 1).T.astype(np.float32)
+        leaves = self.leaves.ravel().astype(np.float32)
         now = np.searchsorted(self.start.cumsum()[:-1], rng.random(customers), side="right")
         present = np.ones(customers, dtype=bool)
         for t in range(epochs):
             state[t], here[t] = now, present
-            action[t] = (chance[0, t] >= limits[:, now]).sum(axis=0)
-            left[t] = chance[1, t] < self.leaves[now, action[t]]
-            now = (chance[2, t][:, None] >= moves[now, action[t]]).sum(axis=1)
+            action[t] = _passed(limits, now, chance[0, t])
+            cell = now * n_actions + action[t]
+            left[t] = chance[1, t] < leaves[cell]
+            now = _passed(moves, cell, chance[2, t])
             present = present & ~left[t]
         kept = here.T
         customer, epoch = np.nonzero(kept)
@@ -189,6 +194,14 @@ class TabularMarket:
             lost=left,
             outcome_names=OUTCOMES,
         )
+
+
+def _passed(limits: NDArray[np.float32], column: Ints, chance: NDArray[np.float32]) -> Ints:
+    """How many of the `limits` in its `column` each `chance` reaches: a draw by inversion."""
+    count = np.zeros(len(chance), dtype=np.int64)
+    for limit in limits:
+        count += chance >= limit[column]
+    return count
 
 
 def by_row(table: Floats, log: Transitions) -> Floats:
