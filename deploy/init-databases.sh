@@ -23,10 +23,9 @@ GRANT CONNECT ON DATABASE crm TO nba;
 SQL
 
 admin --dbname crm --command "SET ROLE crm" --file "$NBA_CONTRACT"
+admin --dbname crm --set role=nba --file "$(dirname "$NBA_CONTRACT")/rights.sql"
 
 admin --dbname crm <<'SQL'
-GRANT USAGE, CREATE ON SCHEMA public TO nba;
-GRANT SELECT ON ALL TABLES IN SCHEMA public TO nba;
 ALTER DEFAULT PRIVILEGES FOR ROLE crm IN SCHEMA public GRANT SELECT ON TABLES TO nba;
 ALTER DEFAULT PRIVILEGES FOR ROLE nba IN SCHEMA public GRANT SELECT ON TABLES TO crm;
 SQL
