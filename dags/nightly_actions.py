@@ -19,6 +19,7 @@ from typing import Any
 
 from airflow.sdk import Param, TriggerRule, dag, task
 
+from nba_tasks.links import ListLink, beside
 from nba_tasks.workflow import DEFAULT_ARGUMENTS, as_of, as_of_param, history_asset, programme, programmes
 
 
@@ -89,6 +90,7 @@ def nightly_actions(name: str) -> Any:
         planned = plan()
         scored = score.expand_kwargs(shards(planned))
         published = publish(planned)
+        beside(published, ListLink())
         [planned, scored, published] >> expire()
         scored >> published
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from airflow.sdk import Metadata, Param, dag, task
 
+from nba_tasks.links import GateLink, MlflowLink, beside
 from nba_tasks.workflow import (
     DEFAULT_ARGUMENTS,
     as_of,
@@ -102,7 +103,7 @@ def policy_training(name: str) -> Any:
         built = transitions.expand_kwargs(shards(planned))
         learned = learn(planned)
         built >> learned
-        gate(planned, learned)
+        beside(gate(planned, learned), GateLink(), MlflowLink())
 
     return build()
 

@@ -16,6 +16,7 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, dag, task
 
+from nba_tasks.links import GateLink, MlflowLink, beside, gate_page
 from nba_tasks.programme import Programme
 from nba_tasks.workflow import DEFAULT_ARGUMENTS, from_event, gate_asset, programme, programmes
 
@@ -46,7 +47,8 @@ def promotion_review(name: str, selected: Programme) -> Any:
             from nba_tasks import steps
 
             wanted = context["params"]["gate_id"] or from_event(context, "gate_id")
-            return steps.review_report(programme(name), wanted)
+            found = steps.review_report(programme(name), wanted, context["run_id"])
+            return found | {"body": f"[The evidence in full]({gate_page(found['gate_id'])})\n\n{found['body']}"}
 
         @task.branch
         def route(gate: dict[str, Any]) -> str:
@@ -87,6 +89,8 @@ def promotion_review(name: str, selected: Programme) -> Any:
             steps.answer_review(programme(name), gate["gate_id"], context["ti"].xcom_pull(task_ids="ask"))
 
         gate = report()
+        for task_or_operator in (gate, ask):
+            beside(task_or_operator, GateLink(), MlflowLink())
         routed = route(gate)
         promoted = promote(gate)
         routed >> [ask, approve_automatically(gate), close(gate)]

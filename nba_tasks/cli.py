@@ -131,9 +131,11 @@ def restart(
 @app.command()
 def rollback(name: Name) -> None:
     """Put the champion before the present one back."""
-    from nba_tasks import registry
+    import getpass
 
-    gone, back = registry.rollback(_programme(name))
+    from nba_tasks import database, review
+
+    gone, back = review.roll_back(database.warehouse(), _programme(name), decided_by=getpass.getuser())
     typer.echo(f"version {gone} is out of use; version {back} is the champion again")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,6 +17,10 @@ GATE = """
     join nba.programmes as p using (programme_id)
     where p.programme = :programme
 """
+
+
+JSON = ("report", "fingerprint")
+"""Columns that hold JSON."""
 
 
 def attempts(connection: Connection, programme: Programme, incumbent_version: int) -> int:
@@ -77,18 +82,24 @@ def newest(connection: Connection, programme: Programme) -> int | None:
 def record(connection: Connection, values: dict[str, Any]) -> int:
     """Write a gate; a candidate that is judged again (a retried task) keeps its first row.
 
+    Parameters
+    ----------
+    values : dict
+        By column; `report` and `fingerprint` are plain JSON values.
+
     Returns
     -------
     int
         The gate's id.
     """
     names = ", ".join(values)
-    bound = ", ".join(f"cast(:{name} as jsonb)" if name == "report" else f":{name}" for name in values)
+    bound = ", ".join(f"cast(:{name} as jsonb)" if name in JSON else f":{name}" for name in values)
+    written = {name: json.dumps(value) if name in JSON else value for name, value in values.items()}
     connection.execute(
         sa.text(
             f"insert into nba.gates ({names}) values ({bound}) on conflict (programme_id, candidate_version) do nothing"
         ),
-        values,
+        written,
     )
     return int(
         connection.execute(
@@ -100,6 +111,14 @@ def record(connection: Connection, values: dict[str, Any]) -> int:
             ),
             values,
         ).scalar_one()
+    )
+
+
+def asked(connection: Connection, gate_id: int, review_run_id: str) -> None:
+    """Write which run of the promotion review DAG asks about a gate."""
+    connection.execute(
+        sa.text("update nba.gates set review_run_id = :run where gate_id = :gate_id"),
+        {"gate_id": gate_id, "run": review_run_id},
     )
 
 
@@ -118,6 +137,33 @@ def decide(connection: Connection, gate_id: int, decision: str, decided_by: str,
             "decision": decision,
             "decided_by": decided_by,
             "now": dt.datetime.now(dt.UTC),
+            "comment": comment,
+        },
+    )
+
+
+def rolled_back(
+    connection: Connection,
+    programme: Programme,
+    from_version: int,
+    to_version: int,
+    decided_by: str,
+    comment: str | None,
+) -> None:
+    """Write that somebody put an earlier champion back."""
+    connection.execute(
+        sa.text(
+            """
+            insert into nba.rollbacks (programme_id, from_version, to_version, decided_by, comment)
+            select programme_id, :from_version, :to_version, :decided_by, :comment
+            from nba.programmes where programme = :programme
+            """
+        ),
+        {
+            "programme": programme.programme,
+            "from_version": from_version,
+            "to_version": to_version,
+            "decided_by": decided_by,
             "comment": comment,
         },
     )

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection, Engine
 
-from nba_tasks import database
+from nba_tasks import database, lists
 from nba_tasks.batches import Batch, read_batch
 from nba_tasks.dataset import BoolArray
 from nba_tasks.drawing import draw
@@ -116,8 +116,12 @@ def publish(
         probability, changed = _redraw(scores, eligible, serve)
         decisions = _decisions(programme, shape, as_of, run_id, scores, eligible, probability)
         to_send = _to_send(shape, decisions)
+        dry = dry_run or as_of != today
+        state = np.array(scores["state"].tolist(), dtype=np.float64).reshape(len(scores), -1)
+        summary = lists.summarise(shape, decisions, state, eligible, probability)
+        lists.record(warehouse, batch.programme_id, as_of, run_id, serve.version, summary, dry_run=dry)
         result = Publication(as_of, serve.version, len(decisions), len(to_send), False, changed + int(gone.sum()))
-        if dry_run or as_of != today:
+        if dry:
             return result
         _write(writer, programme, as_of, run_id, serve.version, decisions, to_send)
     return Publication(**{**result.__dict__, "written": True})

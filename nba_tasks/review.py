@@ -74,6 +74,41 @@ def decide(
     )
 
 
+def roll_back(
+    warehouse: Engine,
+    programme: Programme,
+    *,
+    decided_by: str,
+    comment: str | None = None,
+    expected: int | None = None,
+) -> tuple[int, int]:
+    """Put the previous champion back, and keep who wanted it.
+
+    Parameters
+    ----------
+    expected : int, optional
+        The version that the person believes to be in use.
+
+    Returns
+    -------
+    tuple of int
+        The version taken out of use and the one that is champion again.
+
+    Raises
+    ------
+    RegistryError
+        There is no champion, or nothing before it, or another one than `expected`.
+    """
+    with warehouse.begin() as connection:
+        database.lock(connection, "review", programme.programme)
+        champion = registry.version_of(programme, "champion")
+        if expected not in (None, champion):
+            raise registry.RegistryError(f"version {champion} is in use now, no longer version {expected}: look again")
+        gone, back = registry.rollback(programme)
+        ledger.rolled_back(connection, programme, gone, back, decided_by, comment)
+    return gone, back
+
+
 def _require_approvable(programme: Programme, gate: dict[str, object], newest: int | None) -> None:
     if gate["verdict"] != "PROMOTE":
         raise ReviewError(f"gate {gate['gate_id']} ended in {gate['verdict']}: only a PROMOTE can be approved")

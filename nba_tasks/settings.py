@@ -38,6 +38,9 @@ class Settings(BaseSettings):
     postgres_url: str | None = Field(None, description="a server's URL; unset: the embedded one")
     airflow_port: int = Field(8080, ge=1, le=65535)
     mlflow_port: int = Field(5000, ge=1, le=65535)
+    mlflow_public_url: str | None = Field(
+        None, description="MLflow's address in people's browsers; unset: MLFLOW_TRACKING_URI"
+    )
 
     def url(self, variable_name: str) -> str:
         """The database URL that an environment variable holds.
@@ -65,6 +68,11 @@ class Settings(BaseSettings):
     def mlflow_tracking_uri(self) -> str:
         """MLflow's address, from `MLFLOW_TRACKING_URI`."""
         return self._variable("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+
+    @property
+    def mlflow_link(self) -> str:
+        """MLflow's address as a person's browser reaches it."""
+        return (self.mlflow_public_url or self.mlflow_tracking_uri).rstrip("/")
 
     @property
     def running_stack(self) -> Path:

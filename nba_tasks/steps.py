@@ -94,7 +94,7 @@ def build_transitions(programme: Programme, as_of: dt.date, shard: int) -> None:
 # Promotion review --------------------------------------------------------------------------------------------------
 
 
-def review_report(programme: Programme, gate_id: int | None) -> dict[str, Any]:
+def review_report(programme: Programme, gate_id: int | None, run_id: str) -> dict[str, Any]:
     """What the review DAG shows and where it goes on: `ask`, `approve_automatically` or `close`."""
     from nba_tasks.report import review_body, review_subject
 
@@ -103,8 +103,9 @@ def review_report(programme: Programme, gate_id: int | None) -> dict[str, Any]:
         if last is None:
             raise LookupError(f"{programme.programme} has held no gate yet: run its policy training DAG first")
         gate_id = int(last["gate_id"])
-    with warehouse().connect() as connection:
+    with warehouse().begin() as connection:
         gate = ledger.gate(connection, programme, gate_id)
+        ledger.asked(connection, gate_id, run_id)
     if gate["verdict"] != "PROMOTE" or gate["decision"] is not None:
         route = "close"
     elif review.answers_itself(programme, gate):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -122,7 +121,8 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
             "candidate_version": version,
             "incumbent_version": incumbent_version,
             "attempt": k if held.opened else None,
-            "report": json.dumps(content),
+            "report": content,
+            "fingerprint": source.fingerprint(),
             "mlflow_run_id": run_id,
             "dag_run_id": dag_run_id,
         }
@@ -158,11 +158,12 @@ class Held:
             "mix": self.policy.mix,
             "opened": self.opened,
             "lost_customer_value": self.lost_customer_value,
-            "reasons": list(self.reasons),
             "choice": plain(self.choice),
             **self.verdict.to_dict(),
             **plain(self.exhibits),
+            # Of a gate that was not opened: what the verdict says is for information only.
             "verdict": self.outcome,
+            "reasons": list(self.reasons),
         }
 
     @property

@@ -11,9 +11,17 @@ import numpy as np
 import pytest
 
 from nba_tasks import ledger, policy_store, registry, train
+from nba_tasks.dataset import FloatArray
+from nba_tasks.gate import MixChoice, judge
+from nba_tasks.gate.exhibits import Exhibits
 from nba_tasks.gate.schema import checked
+from nba_tasks.learners.baselines import no_contact
 from nba_tasks.policy import PolicyError, ServedPolicy
+from nba_tasks.trial import Held
+from tests.gate.cases import SMALL, make_sample
+from tests.gate.exhibits.test_collection import HALF_BETTER
 from tests.loop import AS_OF, Installation
+from tests.tiny_mdp import by_row
 
 
 def test_the_gate_is_in_the_ledger_and_in_mlflow(trained: Installation) -> None:
@@ -86,3 +94,21 @@ def test_no_pickle_is_ever_written(trained: Installation) -> None:
     suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
     assert suffixes & {".skops", ".npy"}
     assert not suffixes & {".pkl", ".pickle", ".joblib"}
+
+
+class Flat:
+    """Values every action alike."""
+
+    def values(self, state: FloatArray) -> FloatArray:
+        return np.zeros((len(state), 2), dtype=np.float32)
+
+
+def test_a_gate_that_was_not_opened_says_why() -> None:
+    """The verdict's own reasons are for information only; those of the choice stood in the way."""
+    sample, log = make_sample(200)
+    verdict = judge(sample, by_row(HALF_BETTER, log), SMALL, bootstrap_replicates=20)
+    policy = ServedPolicy(no_contact(), Flat(), no_contact(), support=0.0, mix=0.2, epsilon=0.0)
+    choice = MixChoice(None, (), ("at λ = 0.2 the gate would pass it too seldom",))
+    content = Held(policy, choice, verdict, opened=False, lost_customer_value=0.0, exhibits=Exhibits()).to_dict(2, 1)
+    assert content["verdict"] == "DEFER"
+    assert content["reasons"] == ["at λ = 0.2 the gate would pass it too seldom"]

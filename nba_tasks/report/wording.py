@@ -91,7 +91,9 @@ def _rejected(broken: list[str], over: str, gain: float, upper: float) -> str:
             f"The new policy must not be used: a customer would have been worth about {plain(abs(gain))} "
             f"{'less' if gain < 0 else 'more'} {over}, and surely no more than {signed(upper)}."
         )
-    return f"The new policy must not be used: it surely does more harm than you allow ({_harms(broken)})."
+    if harms := _harms(broken):
+        return f"The new policy must not be used: it surely does more harm than you allow ({harms})."
+    return f"The new policy must not be used: what the gate asks under “{_titles(broken)}” is broken."
 
 
 def _deferred(broken: list[str], over: str, gain: float, lower: float, upper: float) -> str:
@@ -106,10 +108,13 @@ def _deferred(broken: list[str], over: str, gain: float, lower: float, upper: fl
             f"{_harms(broken)} rises by more than you allow."
         )
     return (
-        f"It seems to earn {signed(gain)} a customer {over}, but that cannot be relied on yet: "
-        + ", ".join(RULES.get(name, (name, ""))[0].lower() for name in broken)
-        + " is not met."
+        f"It seems to earn {signed(gain)} a customer {over}, but that cannot be relied on yet: what the gate asks "
+        f"under “{_titles(broken)}” is not met."
     )
+
+
+def _titles(rules: list[str]) -> str:
+    return ", ".join(RULES.get(name, (name, ""))[0] for name in rules)
 
 
 def _harms(broken: list[str]) -> str:

@@ -80,7 +80,8 @@ class AirflowClient:
     def __init__(self, url: str, user: str, password: str) -> None:
         self._http = httpx.Client(base_url=url, timeout=30, trust_env=False)
         answer = self._call("POST", "/auth/token", json={"username": user, "password": password})
-        self._http.headers["Authorization"] = f"Bearer {answer['access_token']}"
+        self.token: str = answer["access_token"]
+        self._http.headers["Authorization"] = f"Bearer {self.token}"
 
     def unpause(self, dag_id: str, patience: float = 60) -> None:
         """Let a DAG run; waits until it is known.

@@ -12,7 +12,7 @@ import pytest
 
 from nba_tasks.settings import REPOSITORY
 
-DAGS = ("contact_history", "policy_training", "promotion_review", "nightly_actions")
+DAGS = ("contact_history", "policy_training", "gate_what_if", "promotion_review", "nightly_actions")
 PROGRAMMES = ("hillstrom", "sales_channels")
 HEAVY = ("sklearn", "scipy", "pandas", "mlflow", "great_expectations", "skops", "matplotlib")
 
@@ -68,11 +68,29 @@ def test_two_runs_cannot_fight_and_everything_is_explained(bag: Any) -> None:
         assert all(param.description or param.schema.get("description_md") for param in _params(dag)), dag.dag_id
         if not dag.dag_id.endswith("promotion_review"):
             assert dag.max_active_runs == 1
-            assert "as_of" in dag.params
+            assert "as_of" in dag.params or "gate_id" in dag.params
 
 
 def _params(dag: Any) -> list[Any]:
     return [dag.params.get_param(name) for name in dag.params]
+
+
+def test_a_what_if_asks_for_what_can_be_asked_and_starts_nothing(bag: Any) -> None:
+    from nba_tasks.what_if import THRESHOLDS
+
+    for programme in PROGRAMMES:
+        dag = bag.dags[f"{programme}.gate_what_if"]
+        assert set(dag.params) == {"gate_id", *THRESHOLDS}
+        assert not any(task.outlets for task in dag.tasks)
+
+
+def test_tasks_lead_to_what_they_made(bag: Any) -> None:
+    def names(dag: str, task: str) -> list[str]:
+        return [link.name for link in bag.dags[f"sales_channels.{dag}"].get_task(task).operator_extra_links]
+
+    assert names("policy_training", "gate") == ["Gate", "MLflow run"]
+    assert names("promotion_review", "ask") == ["Gate", "MLflow run"]
+    assert names("nightly_actions", "publish") == ["Action list"]
 
 
 def test_the_assets_chain_the_dags(bag: Any) -> None:

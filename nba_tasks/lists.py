@@ -1,0 +1,121 @@
+"""A night's list as a whole: how many of what for whom. Kept for every run that made one, dry runs included."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.engine import Engine
+
+from nba_tasks.dataset import BoolArray
+from nba_tasks.policy import Floats
+from nba_tasks.programme import CustomerFeature
+from nba_tasks.shape import Shape
+
+
+def summarise(
+    shape: Shape, decisions: pd.DataFrame, state: Floats, eligible: BoolArray, probability: Floats
+) -> dict[str, Any]:
+    """Counts and averages of a list, in plain JSON values.
+
+    Parameters
+    ----------
+    decisions : DataFrame of n rows
+        With `index` (the action drawn), `expected`, `over`, `explored` and `arm`.
+    state : array of shape (n, n_features)
+    eligible, probability : arrays of shape (n, n_actions)
+    """
+    if decisions.empty:
+        return {"decisions": 0, "to_send": 0, "explored": None, "expected_value": None, "value_over_no_action": None,
+                "arms": [], "actions": [], "segments": []}  # fmt: skip
+    drawn = decisions["index"].to_numpy()
+    value = decisions["expected"].to_numpy(np.float64)
+    return {
+        "decisions": len(decisions),
+        "to_send": int((drawn > 0).sum()),
+        "explored": float(decisions["explored"].mean()),
+        "expected_value": _mean(value),
+        "value_over_no_action": _mean(decisions["over"].to_numpy(np.float64)),
+        "arms": [
+            {"arm": str(arm), **_counts(drawn, value, (decisions["arm"] == arm).to_numpy())}
+            for arm in sorted(decisions["arm"].unique())
+        ],
+        "actions": [
+            {
+                "action_id": action.action_id,
+                "channel": action.channel,
+                "decisions": int((drawn == action.index).sum()),
+                "chances": float(probability[:, action.index].sum()),
+                "allowed": int(eligible[:, action.index].sum()),
+                "expected_value": _mean(value[drawn == action.index]),
+            }
+            for action in shape.actions
+        ],
+        "segments": _segments(shape, drawn, value, state),
+    }
+
+
+def _segments(shape: Shape, drawn: NDArray[np.int64], value: Floats, state: Floats) -> list[dict[str, Any]]:
+    """Counts by each of the customers' own categories."""
+    rows = []
+    for position, feature in enumerate(shape.programme.state):
+        if isinstance(feature, CustomerFeature) and feature.categories:
+            codes = state[:, position]
+            for code, label in enumerate(feature.categories):
+                if (members := codes == code).any():
+                    rows.append({"feature": feature.name, "label": label, **_counts(drawn, value, members)})
+    return rows
+
+
+def _counts(drawn: NDArray[np.int64], value: Floats, members: NDArray[np.bool_]) -> dict[str, Any]:
+    return {
+        "decisions": int(members.sum()),
+        "to_send": int((drawn[members] > 0).sum()),
+        "expected_value": _mean(value[members]),
+    }
+
+
+def _mean(values: Floats) -> float | None:
+    """Over what is known; version 0 values nothing."""
+    known = values[~np.isnan(values)]
+    mean = float(known.mean()) if len(known) else math.nan
+    return mean if math.isfinite(mean) else None
+
+
+def record(
+    warehouse: Engine,
+    programme_id: int,
+    list_date: dt.date,
+    run_id: str,
+    policy_version: int,
+    summary: dict[str, Any],
+    *,
+    dry_run: bool,
+) -> None:
+    """Keep what a run's list looked like; a repeated run replaces its own row."""
+    with warehouse.begin() as connection:
+        connection.execute(
+            sa.text(
+                """
+                insert into nba.lists (programme_id, list_date, run_id, policy_version, dry_run, summary)
+                values (:programme_id, :list_date, :run_id, :policy_version, :dry_run, cast(:summary as jsonb))
+                on conflict (programme_id, list_date, run_id) do update
+                set policy_version = excluded.policy_version, dry_run = excluded.dry_run,
+                    summary = excluded.summary, made_at = excluded.made_at
+                """
+            ),
+            {
+                "programme_id": programme_id,
+                "list_date": list_date,
+                "run_id": run_id,
+                "policy_version": policy_version,
+                "dry_run": dry_run,
+                "summary": json.dumps(summary),
+            },
+        )

@@ -1,0 +1,61 @@
+"""The charts of a night's list, functions of what nba_tasks.lists.summarise gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from nba_tasks.report.chart import Chart, Report, Rows
+from nba_tasks.report.numbers import count, percent, plain
+
+
+def charts_of_list(summary: Report) -> list[Chart]:
+    """Every chart of a night's list."""
+    return [chart for part in (_actions, _segments) for chart in part(summary)]
+
+
+def _actions(summary: Report) -> Iterator[Chart]:
+    found: Rows = summary["actions"]
+    if found:
+        yield Chart(
+            "actions",
+            "bars",
+            "What is decided",
+            "How many of the customers who were due get each action, leaving them alone included.",
+            {"rows": [{"label": row["action_id"], "value": row["decisions"]} for row in found], "x": "customers"},
+            ("action", "channel", "customers", "allowed for", "expected of the chances", "mean expected value"),
+            [
+                (
+                    row["action_id"], row["channel"] or "–", count(row["decisions"]), count(row["allowed"]),
+                    count(row["chances"]), plain(row["expected_value"]),
+                )
+                for row in found
+            ],
+        )  # fmt: skip
+
+
+def _segments(summary: Report) -> Iterator[Chart]:
+    found: Rows = summary["segments"]
+    if found:
+        rows = [(row["feature"].replace("_", " "), row) for row in found]
+        yield Chart(
+            "segments",
+            "bars",
+            "Who is contacted",
+            "The share of the customers of each kind who are to be contacted tonight.",
+            {
+                "rows": [
+                    {"label": row["label"], "group": group, "value": row["to_send"] / row["decisions"]}
+                    for group, row in rows
+                ],
+                "x": "share to be contacted",
+                "percent": True,
+            },
+            ("kind", "customers", "to be contacted", "share", "mean expected value"),
+            [
+                (
+                    f"{group}: {row['label']}", count(row["decisions"]), count(row["to_send"]),
+                    percent(row["to_send"] / row["decisions"], 1), plain(row["expected_value"]),
+                )
+                for group, row in rows
+            ],
+        )  # fmt: skip

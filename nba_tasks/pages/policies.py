@@ -1,0 +1,127 @@
+"""The pages of policies: which one is in use, where each came from, and the way back to the one before."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from nba_tasks import database
+from nba_tasks.pages import forms, mlflow_rest
+from nba_tasks.pages.access import Visitor, VisitorDep
+from nba_tasks.pages.programmes import programme_named
+from nba_tasks.pages.rendering import page, pages_of
+
+router = APIRouter(prefix="/policies")
+
+ROWS = 25
+
+
+@router.get("")
+async def first(request: Request, visitor: VisitorDep) -> RedirectResponse:
+    """The policies of the first programme that the person may see."""
+    if not visitor.programmes:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "There is no programme that you may see.")
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/policies/{visitor.programmes[0]}")
+
+
+@router.get("/{programme}")
+async def lineage(
+    request: Request, visitor: VisitorDep, programme: str, number: Annotated[int, Query(alias="page", ge=1)] = 1
+) -> HTMLResponse:
+    """A programme's policies, each from its data to its lists."""
+    visitor.require(programme)
+    named = await mlflow_rest.aliases(programme)
+    return await run_in_threadpool(_lineage, request, visitor, programme, number, named)
+
+
+def _lineage(
+    request: Request, visitor: Visitor, programme: str, number: int, named: dict[str, int] | None
+) -> HTMLResponse:
+    parameters = {"programme": programme, "rows": ROWS, "offset": (number - 1) * ROWS}
+    with database.warehouse().connect() as connection:
+        total = database.execute(connection, "pages/policies_count", parameters).scalar_one()
+        rows = database.execute(connection, "pages/policies", parameters).mappings().all()
+        changes = database.execute(connection, "pages/champions", parameters).mappings().all()
+    return page(
+        request,
+        "policies.html",
+        visitor=visitor,
+        programme=programme,
+        named=named,
+        roles=_roles(named or {}),
+        policies=rows,
+        changes=changes,
+        pages=pages_of(total, ROWS),
+        number=number,
+        link=lambda to: f"?{urlencode({'page': to})}",
+        may_roll_back=bool(named and "previous" in named and "champion" in named) and visitor.decides(programme),
+    )
+
+
+def _roles(named: dict[str, int]) -> dict[int, list[str]]:
+    """What each version is called now."""
+    words = {"champion": "in use", "previous": "in use before", "version_0": "business as usual"}
+    found: dict[int, list[str]] = {}
+    for alias, word in words.items():
+        if alias in named:
+            found.setdefault(named[alias], []).append(word)
+    return found
+
+
+@router.get("/{programme}/rollback")
+async def confirm(request: Request, visitor: VisitorDep, programme: str) -> HTMLResponse:
+    """What going back would do, and the question whether it is meant.
+
+    Raises
+    ------
+    HTTPException
+        403: the person may not decide. 409: there is nothing to go back to.
+    """
+    visitor.require_decides(programme)
+    named = await mlflow_rest.aliases(programme)
+    if not named or "champion" not in named or "previous" not in named:
+        raise HTTPException(HTTPStatus.CONFLICT, f"{programme} has no earlier champion to go back to.")
+    return page(
+        request,
+        "rollback.html",
+        programme=programme,
+        champion=named["champion"],
+        previous=named["previous"],
+        token=forms.token(visitor),
+    )
+
+
+@router.post("/{programme}/rollback", dependencies=[Depends(forms.sent_from_here)])
+def roll_back(
+    request: Request,
+    visitor: VisitorDep,
+    programme: str,
+    champion: Annotated[int, Form()],
+    comment: Annotated[str, Form(max_length=2000)] = "",
+) -> RedirectResponse:
+    """Put the champion before the present one back.
+
+    Raises
+    ------
+    HTTPException
+        403: the person may not decide. 409: the policy in use is no longer the one that was shown.
+    """
+    from nba_tasks import registry, review
+
+    visitor.require_decides(programme)
+    try:
+        review.roll_back(
+            database.warehouse(),
+            programme_named(programme),
+            decided_by=visitor.name,
+            comment=comment.strip() or None,
+            expected=champion,
+        )
+    except registry.RegistryError as error:
+        raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/policies/{programme}", HTTPStatus.SEE_OTHER)

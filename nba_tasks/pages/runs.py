@@ -1,0 +1,81 @@
+"""The page beside a DAG run: what it did in a few figures, and the way to the gate, the list and MLflow."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Literal
+
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from nba_tasks import database
+from nba_tasks.pages import airflow_rest, validation
+from nba_tasks.pages.access import VisitorDep
+from nba_tasks.pages.rendering import page
+
+router = APIRouter(prefix="/runs")
+
+DAGS = ("contact_history", "policy_training", "gate_what_if", "promotion_review", "nightly_actions")
+
+
+@router.get("/{dag_id}/{run_id}")
+async def summary(request: Request, visitor: VisitorDep, dag_id: str, run_id: str) -> HTMLResponse:
+    """What a run did."""
+    programme, _, kind = dag_id.rpartition(".")
+    if kind not in DAGS:
+        return page(request, "run.html", kind="", programme=programme)
+    visitor.require(programme)
+    day = await _day(request, dag_id, run_id) if kind == "contact_history" else None
+    found = await run_in_threadpool(_found, programme, run_id, day)
+    report = validation.report(programme, day) if day else None
+    return page(request, "run.html", kind=kind, programme=programme, day=day, validation=report, **found)
+
+
+@router.get("/{dag_id}/{run_id}/{what}")
+def lead(
+    request: Request, visitor: VisitorDep, dag_id: str, run_id: str, what: Literal["gate", "mlflow", "list"]
+) -> RedirectResponse:
+    """From a task's link to what its run made.
+
+    Raises
+    ------
+    HTTPException
+        404: the run made no such thing, or not yet.
+    """
+    programme = visitor.require(dag_id.rpartition(".")[0])
+    found = _found(programme, run_id, None)
+    root = request.scope.get("root_path", "")
+    gate, night = found["gate"], found["night"]
+    if what == "list" and night:
+        return RedirectResponse(f"{root}/lists/{programme}/{night['list_date']}")
+    if what != "list" and gate:
+        return RedirectResponse(f"{root}/gates/{gate['gate_id']}{'/mlflow' if what == 'mlflow' else ''}")
+    raise HTTPException(HTTPStatus.NOT_FOUND, "This run made no such thing, or has not come so far.")
+
+
+def _found(programme: str, run_id: str, day: dt.date | None) -> dict[str, Any]:
+    """What the warehouse knows of a run."""
+    parameters = {"programme": programme, "run_id": run_id}
+    with database.warehouse().connect() as connection:
+
+        def first(name: str, **more: Any) -> Mapping[str, Any] | None:
+            rows = database.execute(connection, f"pages/{name}", parameters | more).mappings()
+            return dict(row) if (row := rows.first()) else None
+
+        gate = first("gate_of_run")
+        return {
+            "gate": gate,
+            "transitions": first("transitions", as_of=gate["as_of"]) if gate else None,
+            "night": first("list_of_run"),
+            "batch": first("batch", as_of=day) if day else None,
+        }
+
+
+async def _day(request: Request, dag_id: str, run_id: str) -> dt.date | None:
+    """The date that a contact history run pulled for, from its first task."""
+    path = f"dags/{dag_id}/dagRuns/{airflow_rest.quoted(run_id)}/taskInstances/pull/xcomEntries/return_value"
+    found = await airflow_rest.ask(request, "GET", path)
+    return dt.date.fromisoformat(str(found["value"]).strip('"')) if found else None

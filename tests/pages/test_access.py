@@ -1,0 +1,115 @@
+"""Who may see and do what: on every route that the application has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.loop import AS_OF
+from tests.pages.conftest import Site
+
+PLACES = {
+    "programme": "sales_channels", "list_date": AS_OF.isoformat(), "as_of": AS_OF.isoformat(), "name:path": "pages.css",
+    "what_if_id": "1", "dag_id": "sales_channels.nightly_actions", "run_id": "a run", "what": "list",
+}  # fmt: skip
+ACTS = {"/gates/{gate_id}/answer", "/policies/{programme}/rollback"}
+
+
+def routes() -> Iterator[tuple[str, str]]:
+    """Every method and path, asked of the application itself."""
+    from nba_tasks.pages.app import app
+
+    for route in app.routes:
+        for method in sorted(getattr(route, "methods", None) or {"GET"}):
+            yield method, str(getattr(route, "path", "?"))
+
+
+def address(path: str, gate: int) -> str:
+    filled = re.sub(r"{([^}]+)}", lambda part: str((PLACES | {"gate_id": gate})[part[1]]), path)
+    return f"/nba{filled}"
+
+
+def test_anonymous_is_refused_everywhere(site: Site) -> None:
+    asked = list(routes())
+    assert len(asked) > 10
+    with site.visit(None) as nobody:
+        answers = {
+            (method, path): nobody.request(method, address(path, site.gates()[0])).status_code for method, path in asked
+        }
+    assert set(answers.values()) == {401}, answers
+
+
+def test_a_forged_token_is_refused(site: Site) -> None:
+    with site.visit(None) as nobody:
+        nobody.cookies.set("_token", "eyJhbGciOiJIUzUxMiJ9.eyJzdWIiOiJ1bWEiLCJyb2xlIjoiYWRtaW4ifQ.AAAA")
+        assert nobody.get("/nba/gates").status_code in (401, 403)
+
+
+def test_a_viewer_sees_but_may_not_act_nor_see_customers(site: Site) -> None:
+    waiting = site.gates()[-1]
+    with site.visit("vera") as vera:
+        assert vera.get("/nba/gates").status_code == 200
+        page = vera.get(f"/nba/gates/{waiting}")
+        assert page.status_code == 200
+        token = "not needed to be refused"
+        form = {"token": token, "answer": "Approve", "champion": "1"}
+        for path in ACTS:
+            assert vera.post(address(path, waiting), data=form).status_code == 403, path
+        assert vera.get("/nba/policies/sales_channels/rollback").status_code == 403
+        assert vera.get("/nba/customers/sales_channels", params={"id": customer(site)}).status_code == 403
+        night = vera.get(f"/nba/lists/sales_channels/{AS_OF}")
+        assert night.status_code == 200
+        assert customer(site) not in night.text
+    with site.visit("uma") as uma:
+        assert customer(site) in uma.get(f"/nba/lists/sales_channels/{AS_OF}").text
+
+
+def customer(site: Site) -> str:
+    """The customer whom the list shows first."""
+    with site.made.crm.connect() as connection:
+        found = connection.exec_driver_sql(
+            "select customer_id from campaign_list order by value_over_no_action desc nulls last, customer_id limit 1"
+        )
+        return str(found.scalar_one())
+
+
+@pytest.mark.parametrize("path", ["/nba/gates/99999", "/nba/lists/another/2026-06-03", "/nba/policies/another"])
+def test_what_is_not_there_and_what_is_kept_look_alike(site: Site, path: str) -> None:
+    with site.visit("uma") as uma:
+        answer = uma.get(path)
+    assert answer.status_code == 404
+    assert "you may see" in answer.text
+
+
+def test_a_form_of_another_site_or_person_is_refused(site: Site) -> None:
+    path = "/nba/policies/sales_channels/rollback"
+    with site.visit("uma") as uma, site.visit("vera") as vera:
+        foreign = token_on(vera.get(f"/nba/gates/{site.gates()[-1]}"))
+        form = {"champion": "1"}
+        assert uma.post(path, data=form).status_code == 403
+        assert uma.post(path, data=form | {"token": foreign or "x"}).status_code == 403
+        assert uma.post(path, data=form, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+
+
+def token_on(page: httpx.Response) -> str | None:
+    found = re.search(r'name="token" value="([^"]+)"', page.text)
+    return found[1] if found else None
+
+
+@pytest.mark.parametrize("name", ["../app.py", "..%2Fapp.py", "vendor", "nothing.css", "%2e%2e/templates/base.html"])
+def test_only_static_files_are_served(site: Site, name: str) -> None:
+    with site.visit("vera") as vera:
+        assert vera.get(f"/nba/static/{name}").status_code in (404, 405)
+        assert "import" not in vera.get(f"/nba/static/{name}").text
+
+
+def test_every_page_says_what_it_may_load(site: Site) -> None:
+    with site.visit("vera") as vera:
+        for path in ("/nba/gates", "/nba/lists", "/nba/gates/99999", "/nba/static/pages.css"):
+            policy = vera.get(path).headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert "http" not in policy
