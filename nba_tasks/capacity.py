@@ -123,11 +123,15 @@ class Prices:
         found = np.array(probabilities, dtype=np.float64)
         if not self.binding:
             return found
-        for rows in _blocks(len(found)):
+
+        def one(rows: slice) -> None:
             block = _Block.of(found[rows], value[rows], eligible[rows])
             moved = block.move(self)[0].T * self.trim
             moved[:, 0] += 1 - moved.sum(axis=1)
             found[rows] = moved
+
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            list(pool.map(one, _blocks(len(found))))
         return found
 
 

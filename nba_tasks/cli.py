@@ -70,6 +70,19 @@ def history(name: Name, as_of: AsOf = None) -> None:
 
 
 @app.command()
+def readiness(name: Name, as_of: AsOf = None) -> None:
+    """Say in plain words what the programme's log can decide, and when start-up mode would let a gate decide."""
+    from nba_tasks import readiness_report, steps
+
+    programme = _programme(name)
+    day = _date(programme, as_of)
+    for shard in steps.plan_training(programme, day):
+        steps.build_transitions(programme, day, shard)
+    for line in readiness_report.look(programme, day).lines():
+        typer.echo(line)
+
+
+@app.command()
 def train(name: Name, as_of: AsOf = None, seed: int = 0) -> None:
     """Build the transitions, learn a candidate and hold its gate."""
     from nba_tasks import steps, trial

@@ -258,23 +258,48 @@ def _step(sample: Sample, chosen: NDArray[np.int64], gate: Gate, mix: float) -> 
     )
 
 
-def replayed(transitions: Transitions, probabilities: FloatArray, random: np.random.Generator) -> Transitions:
-    """The same log as if its actions had been drawn with other probabilities, rewards staying what they were.
+def replayed(
+    transitions: Transitions,
+    probabilities: FloatArray,
+    stratum: NDArray[np.int64],
+    cost: FloatArray,
+    random: np.random.Generator,
+) -> Transitions:
+    """The same log as if its actions had been drawn with other probabilities.
 
-    Its policies are worth nothing, but its weights and its noise are those that a log of such draws would show.
+    A row whose action changes takes reward and outcomes from some row of its stratum that had that action. Where none
+    had, it keeps its own and pays the other cost. What such a log says of a policy's value is worth nothing; its
+    weights and its noise are those that a log of such draws would show.
 
     Parameters
     ----------
     transitions : Transitions
     probabilities : array of shape (n, n_actions)
         Rows sum to 1.
+    stratum : int array of shape (n,)
+        Customers of a kind: who earn alike whatever is done.
+    cost : array of shape (n_actions,)
+        Of one contact, in units of the reward.
     """
+    logged, settled = transitions.action, ~transitions.open
     action = draw(probabilities, random.random(len(transitions)))
-    propensity = probabilities[np.arange(len(action)), action]
+    donor = np.arange(len(transitions))
+    pays = np.zeros(len(transitions), dtype=np.float32)
+    for a in range(transitions.n_actions):
+        changes = settled & (action == a) & (logged != a)
+        pays[changes] = cost[a] - cost[logged[changes]]
+        for kind in np.unique(stratum):
+            had = np.flatnonzero(settled & (logged == a) & (stratum == kind))
+            gets = np.flatnonzero(changes & (stratum == kind))
+            if len(had):
+                donor[gets] = random.choice(had, len(gets))
+                pays[gets] = 0
     return replace(
         transitions,
-        action=np.where(transitions.open, transitions.action, action).astype(transitions.action.dtype),
-        propensity=np.where(transitions.open, np.nan, propensity),
+        action=np.where(settled, action, logged).astype(logged.dtype),
+        propensity=np.where(settled, probabilities[np.arange(len(action)), action], np.nan),
+        reward=transitions.reward[donor] - pays,
+        outcomes=transitions.outcomes[donor],
     )
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine
 from nba_tasks import database, registry
 from nba_tasks.batches import read_batch
 from nba_tasks.dataset import BoolArray, FloatArray
-from nba_tasks.policy import Floats, apply_rules
+from nba_tasks.policy import Floats, apply_rules, explore
 from nba_tasks.policy_store import StoredPolicy
 from nba_tasks.programme import Programme
 from nba_tasks.shape import Shape
@@ -34,11 +34,14 @@ class Serving:
         What is served, as a version of the registered model.
     served, version_0 : StoredPolicy
         The policy, and business as usual for the arm that keeps to it.
+    startup : float
+        Share of the served decisions that start-up mode draws evenly among allowed actions.
     """
 
     version: int
     served: StoredPolicy
     version_0: StoredPolicy
+    startup: float = 0.0
 
     def probabilities(self, state: FloatArray, eligible: BoolArray, arm: NDArray[np.str_]) -> Floats:
         """What each customer's arm gets: no action, business as usual, or the served policy; shape (n, n_actions)."""
@@ -48,13 +51,16 @@ class Serving:
         for policy, rows in ((self.version_0, usual), (self.served, ~holdout & ~usual)):
             if rows.any():
                 found[rows] = policy.probabilities(state[rows], eligible[rows])
+        if self.startup:
+            drawn = ~holdout & ~usual
+            found[drawn] = explore(found[drawn], eligible[drawn], self.startup)
         return found
 
 
 def version_to_serve(programme: Programme) -> int | None:
-    """The champion; without one, version 0 where the programme asks for it, else None."""
+    """The champion; without one, version 0 where the programme asks for it or starts up, else None."""
     champion = registry.version_of(programme, "champion")
-    if champion is None and programme.publish.serve_version_0:
+    if champion is None and (programme.publish.serve_version_0 or programme.startup.explore):
         return registry.version_of(programme, "version_0")
     return champion
 
@@ -71,7 +77,11 @@ def serving(programme: Programme, version: int) -> Serving:
     if version_0 is None:
         raise registry.RegistryError(f"{programme.programme} has no version 0: run its policy training DAG first")
     served = registry.load(programme, version)
-    return Serving(version, served, served if version == version_0 else registry.load(programme, version_0))
+    if version != version_0:
+        return Serving(version, served, registry.load(programme, version_0))
+    # A champion that was rolled back to version 0 is business as usual by choice: nothing is started up.
+    starts_up = registry.version_of(programme, "champion") is None
+    return Serving(version, served, served, startup=programme.startup.explore if starts_up else 0.0)
 
 
 def unpack(masks: NDArray[np.integer], n_actions: int) -> BoolArray:

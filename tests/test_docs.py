@@ -50,6 +50,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "`validation`": programme.Validation,
     "`review`": programme.Review,
     "`publish`": programme.Publish,
+    "`startup`": programme.Startup,
 }
 """Headings over tables of keys, and what they document."""
 

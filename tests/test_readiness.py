@@ -119,7 +119,10 @@ def test_a_replayed_log_shows_the_weights_of_the_log_it_stands_for() -> None:
     """
     blasted, _ = log(4000, 8, 4, share=0.0)
     drawn, probabilities = log(4000, 8, 5, share=0.2)
-    forecast = judged(replayed(blasted, probabilities, np.random.default_rng(6)), probabilities)
+    forecast = judged(
+        replayed(blasted, probabilities, np.zeros(len(blasted), np.int64), np.zeros(3), np.random.default_rng(6)),
+        probabilities,
+    )
     real = judged(drawn, probabilities)
     for expected, seen in list(zip(forecast.steps, real.steps, strict=True))[:2]:
         assert expected.error == pytest.approx(seen.error, rel=0.15)

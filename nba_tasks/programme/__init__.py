@@ -41,6 +41,7 @@ from nba_tasks.programme.sections import (
     Review,
     Reward,
     Splits,
+    Startup,
     Validation,
 )
 
@@ -72,6 +73,7 @@ __all__ = [
     "Rule",
     "Section",
     "Splits",
+    "Startup",
     "TimeFeature",
     "Validation",
     "read_programme",

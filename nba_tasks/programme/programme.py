@@ -23,6 +23,7 @@ from nba_tasks.programme.sections import (
     Review,
     Reward,
     Splits,
+    Startup,
     Validation,
 )
 
@@ -50,6 +51,7 @@ class Programme(Section):
     validation: Validation = Validation()
     review: Review = Review()
     publish: Publish = Publish()
+    startup: Startup = Startup()
 
     @model_validator(mode="after")
     def _names_agree(self) -> Programme:

@@ -191,3 +191,16 @@ class Publish(Section):
     """What the nightly list does where there is no champion yet."""
 
     serve_version_0: bool = False
+
+
+class Startup(Section):
+    """Until the first promotion: business as usual with a random part, so that one day a gate can decide."""
+
+    explore: Share = Field(
+        0.0, description="share of decisions drawn evenly among allowed actions; 0: no start-up mode"
+    )
+    gain: float | None = Field(
+        None,
+        gt=0,
+        description="gain of a new policy a window that is worth waiting for; null: a quarter of today's value",
+    )
