@@ -206,8 +206,9 @@ def inspect(connection: Connection, programme: Programme) -> Source:
         if not connection.scalar(
             sa.text("select has_table_privilege(to_regclass(:name), 'select')"), {"name": quote_identifier(name)}
         ):
+            user = connection.scalar(sa.text("select quote_ident(current_user)"))
             findings.append(
-                Finding("error", name, "this user may not read it", f"Run: grant select on {name} to current_user")
+                Finding("error", name, f"{user} may not read it", f"Run as its owner: grant select on {name} to {user}")
             )
         columns[relation.name] = found
         findings += _column_findings(name, found, relation.columns, programme)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
-from nba_tasks import database, publish
+from nba_tasks import contract, database, publish
 from nba_tasks.settings import REPOSITORY
 from nba_tasks.stack.postgres import Server, binaries, throw_away_server
 from tests.databases import CONTRACT, Databases, make_programme, valid_night
@@ -34,14 +34,17 @@ def test_the_role_can_do_a_night_and_no_more() -> None:
         with owner.begin() as connection:
             connection.exec_driver_sql(CONTRACT.replace("%", "%%"))
             connection.exec_driver_sql("create table salaries (name text, salary integer)")
-        for _ in range(2):
-            psql(server, "postgres", "deploy/role.sql", "--set", "password=it's own")
-            psql(server, "crm", "sql/crm/rights.sql", "--set", "role=nba")
         as_role = server.url.set(username="nba")
         crm, warehouse = (
             database.engine(as_role.set(database=name).render_as_string(hide_password=False))
             for name in ("crm", "warehouse")
         )
+        for _ in range(2):
+            psql(server, "postgres", "deploy/role.sql", "--set", "password=it's own")
+        assert "Run as its owner: grant select on customers to nba" in str(contract.check(crm, programme))
+        for _ in range(2):
+            psql(server, "crm", "sql/crm/rights.sql", "--set", "role=nba")
+        assert not [finding for finding in contract.check(crm, programme) if finding.level == "error"]
         database.migrate(warehouse)
         assert valid_night(Databases(crm, warehouse), programme).added["customers"] == 100
         with crm.begin() as connection:
