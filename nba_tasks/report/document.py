@@ -27,8 +27,7 @@ def markdown(report: Report, interval_days: int) -> str:
         Days between decisions.
     """
     over = period(report["judged"]["horizon"], interval_days)
-    title = f"# {report['verdict']}: version {report['candidate_version']} against {report['incumbent_version']}"
-    parts = [[title], _in_short(report, interval_days)]
+    parts = [_in_short(report, interval_days)]
     parts += [_section(chart, report) for chart in charts_of_gate(report, over)]
     run, dag_run = (report.get("links", {}).get(key) for key in ("mlflow_run_id", "dag_run_id"))
     parts.append([f"MLflow run `{run}`" + (f", training run `{dag_run}`" if dag_run else "")] if run else [])
@@ -49,7 +48,8 @@ def _in_short(report: Report, interval_days: int) -> list[str]:
     facts = [f"- **{tile.title}:** {tile.value} {tile.meaning}" for tile in tiles(report, interval_days)]
     blocked = [] if report["opened"] else ["**Why the test was not held**", _bullets(report["reasons"])]
     rows = [(MARKS[check.status], check.title, _found(check)) for check in checklist(report)]
-    return [headline(report, interval_days), "\n".join(facts), *blocked, table(("", "rule", "found"), rows)]
+    title = f"# {report['verdict']}: version {report['candidate_version']} against {report['incumbent_version']}"
+    return [title, headline(report, interval_days), "\n".join(facts), *blocked, table(("", "rule", "found"), rows)]
 
 
 def _found(check: Check) -> str:

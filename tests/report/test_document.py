@@ -73,6 +73,7 @@ def test_what_would_break_out_of_a_cell_is_escaped() -> None:
 def test_the_reviewers_body_is_short_and_names_every_rule(promoted: dict[str, Any]) -> None:
     body = review_body(promoted, 7)
     assert len(body) < 3_000
+    assert body.startswith("# PROMOTE: version 2 against 1\n")
     assert len(tables(body)[0]) == 2 + len(promoted["rules"])
     subject = review_subject({"programme": "shop", "incumbent_version": 1, "candidate_version": 2})
     assert subject == "shop: replace policy 1 by 2?"
