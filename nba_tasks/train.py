@@ -21,7 +21,8 @@ from nba_tasks.batches import Batch, read_batch
 from nba_tasks.database import warehouse
 from nba_tasks.dataset import Catalogue, Transitions
 from nba_tasks.learners.behaviour import BehaviourModel
-from nba_tasks.learners.forest_q import FittedQ, ForestQ, fit_q
+from nba_tasks.learners.bellman import FittedQ
+from nba_tasks.learners.forest_q import ForestQ, fit_q
 from nba_tasks.learners.look_alikes import LookAlikes
 from nba_tasks.loading import load
 from nba_tasks.policy import supported
@@ -110,7 +111,7 @@ def fit(
     catalogue: Catalogue,
     seed: int,
     on_sweep: Callable[[int, float], None] | None = None,
-) -> tuple[BehaviourModel, FittedQ]:
+) -> tuple[BehaviourModel, FittedQ[ForestQ]]:
     """The behaviour model and the Q-function of a learn split, as the programme's file asks for them."""
     settings = programme.learning
     behaviour = BehaviourModel.fit(data, seed=seed)

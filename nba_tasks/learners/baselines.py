@@ -13,16 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nba_tasks.dataset import BoolArray, Catalogue, DatasetError, FloatArray, Transitions
+from nba_tasks.learners.bellman import QFunction
 from nba_tasks.learners.fqe import fit_fqe_of_several
 from nba_tasks.learners.frozen import FrozenForest
-
-
-class QFunction(Protocol):
-    """Scores of actions."""
-
-    def values(self, state: FloatArray) -> NDArray[np.float32]:
-        """Shape (n, n_actions), in reward units."""
-        ...
 
 
 class Policy(Protocol):

@@ -1,22 +1,27 @@
 """Fitted Q iteration on extremely randomised trees with frozen structure: the default learner.
 
     target = r + γ · max over allowed a' of Q(s', a')
-    1. Q(s, a) = average of targets over the leaves of (s, a)
-    2. Q(s, a) = level(s) + average of (target - level) over the leaves of (s, a), with level(s) fixed
+    Q(s, a) = level(s) + effect(s, a)
+    level(s) = average of targets over the leaves of s
+    effect(s, a) = average of (target - level) over the leaves of (s, a)
 
-A few sweeps grow new trees on their targets; then the structure is kept and a sweep is only averages over leaves
-(D. Ernst, P. Geurts, L. Wehenkel, "Tree-based batch mode reinforcement learning", JMLR 6, 2005). Such averages do not
-expand distances, and `level` is a constant in them, so the frozen sweeps of either phase converge for every γ < 1, and
-for γ = 1 where every trajectory ends.
+1. Sweep with one forest on (s, a) alone, its trees grown anew a few times, for a first estimate of the targets.
+2. Grow `level` on them and `effect` on what it leaves unexplained; sweep, averaging both anew each time.
+3. Keep `level` as it is and sweep on.
 
-Why a second phase: what a contact changes is a few percent of what customers differ in. Trees grown on the target spend
+After the trees are grown a sweep is only averages over leaves (D. Ernst, P. Geurts, L. Wehenkel, "Tree-based batch mode
+reinforcement learning", JMLR 6, 2005). Such averages do not expand distances, and `level` is a constant in phase 3, so
+that phases 1 and 3 converge for every γ < 1, and for γ = 1 where every trajectory ends; phase 2, where a difference is
+averaged, comes with no such proof and gets a share of the sweeps only.
+
+Why two parts: what a contact changes is a few percent of what customers differ in. Trees grown on the target spend
 their splits on customers and blur actions; trees grown on what the state leaves unexplained split on the effect (the
-residual of P. Robinson, Econometrica 56, 1988). `level` is a forest on the state alone, fitted to phase 1's targets.
+residual of P. Robinson, Econometrica 56, 1988). Why both anew in every sweep: the better the policy, the more a good
+customer gains by it. Left in the residual that gain looks like an effect of whatever good customers usually get.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesRegressor
 
-from nba_tasks.dataset import BoolArray, Catalogue, DatasetError, FloatArray, IntArray, Transitions
+from nba_tasks.dataset import BoolArray, Catalogue, DatasetError, FloatArray, Transitions
 from nba_tasks.learners.artefacts import (
     ArtefactError,
     catalogue_from_json,
@@ -35,6 +40,7 @@ from nba_tasks.learners.artefacts import (
     save_estimator,
     save_json,
 )
+from nba_tasks.learners.bellman import FittedQ, OnSweep, Problem, Sweeps
 from nba_tasks.learners.encoding import Rows, encode
 from nba_tasks.learners.frozen import (
     FrozenForest,
@@ -135,25 +141,6 @@ def _load_part(folder: Path, name: str) -> LeafModel:
     return LeafModel(forest, values.astype(np.float64))
 
 
-@dataclass(frozen=True)
-class FittedQ:
-    """A learned Q-function and how it got there.
-
-    Attributes
-    ----------
-    q : ForestQ
-    residuals : array of shape (sweeps,)
-        Bellman residual of each sweep: the largest change of a target, as a share of the reward's standard deviation.
-        (The maximum, because it cannot grow from one frozen sweep to the next; the root mean square can.)
-    converged : bool
-        The last residual is below the tolerance.
-    """
-
-    q: ForestQ
-    residuals: NDArray[np.float64]
-    converged: bool
-
-
 def fit_q(
     transitions: Transitions,
     catalogue: Catalogue,
@@ -167,8 +154,8 @@ def fit_q(
     supported: BoolArray | None = None,
     seed: int = 0,
     grow_rows: int | None = 200_000,
-    on_sweep: Callable[[int, float], None] | None = None,
-) -> FittedQ:
+    on_sweep: OnSweep | None = None,
+) -> FittedQ[ForestQ]:
     """Fitted Q iteration.
 
     Parameters
@@ -183,10 +170,10 @@ def fit_q(
         Of each forest. Leaves hold this many of the rows grown on, the effect's `EFFECT_LEAF` times as many; fewer in
         small logs (`MIN_LEAVES`).
     refits : int
-        Sweeps that grow new trees: all but the last in phase 1, the last one grows level and effect. With one refit, or
-        `discount` 0, there is no phase 1.
+        Times that trees are grown: all but the last in phase 1, the last one grows level and effect. With one refit, or
+        `discount` 0, there are no phases 1 and 2.
     max_sweeps : int
-        Refits included; phase 1 gets at most half.
+        Phase 1 settles and phase 2 runs within a quarter of them each.
     tolerance : float
         Stop at this Bellman residual (see `FittedQ`).
     supported : bool array of shape (n, n_actions), optional
@@ -202,151 +189,99 @@ def fit_q(
     DatasetError
         No row has a target, or a next state has no action that is both eligible and supported.
     """
-    problem = _pose(transitions, catalogue, discount, supported)
+    problem = Problem.of(transitions, catalogue, discount, supported)
     grown_on = min(len(problem.fitted), grow_rows or len(problem.fitted))
     leaf = max(1, min(min_samples_leaf, grown_on // MIN_LEAVES))
     state = problem.state[problem.fitted]
-    rows = encode(state, catalogue.features, problem.action)
-    sweeps = _Sweeps(problem, tolerance, on_sweep)
-    zero = np.zeros(len(transitions))
+    sweeps = Sweeps(problem, tolerance, on_sweep)
 
     def new(rows: Rows, target: NDArray[np.float64], leaf: int, salt: int) -> FrozenForest:
         grown = grow(rows, target, trees=trees, min_samples_leaf=leaf, seed=seed + salt, grow_rows=grow_rows)
         return FrozenForest(grown)
 
-    for refit in range(1, refits if discount > 0 else 1):
-        last = refit == refits - 1
-        sweeps.run(new(rows, sweeps.target, leaf, refit), zero, max_sweeps // 2 - sweeps.count if last else 1)
-    level, level_value = _fit_level(problem, new(state, sweeps.target, leaf, refits), sweeps.target)
-    residual = sweeps.target - level_value[problem.fitted]
-    effect = new(rows, residual, EFFECT_LEAF * leaf, refits + 1)
-    leaf_values = sweeps.run(effect, level_value, max_sweeps - sweeps.count)
-    q = ForestQ(level, LeafModel(effect, leaf_values), catalogue)
-    return FittedQ(q, np.array(sweeps.residuals), sweeps.converged)
+    rows = encode(state, catalogue.features, problem.action)
+    first = refits - 1 if discount > 0 else 0
+    for refit in range(first):
+        whole = _Effect(problem, new(rows, sweeps.target, leaf, refit))
+        _sweep(sweeps, None, whole, at_most=1 if refit < first - 1 else max(1, max_sweeps // 4))
+    level = _Level(problem, new(state, sweeps.target, leaf, refits))
+    level.average(sweeps.target)
+    residual = sweeps.target - level.value[problem.fitted]
+    effect = _Effect(problem, new(rows, residual, EFFECT_LEAF * leaf, refits + 1))
+    if first:
+        _sweep(sweeps, level, effect, at_most=max(1, max_sweeps // 4))
+    _sweep(sweeps, None, effect, at_most=max(1, max_sweeps - len(sweeps)), kept=level.value)
+    return sweeps.fitted(ForestQ(level.model(), effect.model(), catalogue))
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """What stays the same in every sweep."""
-
-    state: NDArray[np.float32]
-    features: FloatArray
-    fitted: IntArray  # rows that have a target
-    action: IntArray
-    reward: NDArray[np.float64]
-    successor: IntArray  # for each fitted row the row of its next state, -1 behind a terminal
-    allowed: BoolArray  # (n, n_actions): what the backup may choose from
-    discount: float
-
-    def target(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Bellman targets of the fitted rows, given the value of every row's state."""
-        return self.reward + self.discount * np.where(self.successor >= 0, value[self.successor], 0.0)
-
-
-def _pose(transitions: Transitions, catalogue: Catalogue, discount: float, supported: BoolArray | None) -> _Problem:
-    allowed = np.asarray(transitions.eligible_target)
-    if supported is not None:
-        allowed = allowed & supported
-    successor = transitions.next_row
-    if discount == 0:
-        fitted = np.flatnonzero(~transitions.open)
-        successor = np.full(len(transitions), -1)
-    else:
-        fitted = np.flatnonzero(~transitions.open & (transitions.done | (successor >= 0)))
-    if len(fitted) == 0:
-        raise DatasetError("no epoch has both an action and an end (a next state or `done`): there is nothing to learn")
-    successor = successor[fitted]
-    bare = successor[(successor >= 0) & ~allowed[successor].any(axis=1)]
-    if len(bare):
-        raise DatasetError(
-            f"customer {transitions.customer[bare[0]]}, epoch {transitions.epoch[bare[0]]}: no action is both eligible "
-            "and supported; let no_action always be both"
-        )
-    return _Problem(
-        state=np.ascontiguousarray(transitions.state, dtype=np.float32),
-        features=catalogue.features,
-        fitted=fitted,
-        action=transitions.action[fitted],
-        reward=transitions.reward[fitted].astype(np.float64),
-        successor=successor,
-        allowed=allowed,
-        discount=discount,
-    )
-
-
-class _Sweeps:
-    """Frozen sweeps of one structure after the other, from where the last one stopped."""
-
-    def __init__(self, problem: _Problem, tolerance: float, on_sweep: Callable[[int, float], None] | None) -> None:
-        self.problem, self.tolerance, self.on_sweep = problem, tolerance, on_sweep
-        self.spread = float(np.std(problem.reward)) or float(np.abs(problem.reward).max()) or 1.0
-        self.target = problem.reward
-        self.residuals: list[float] = []
-        self.converged = False
-
-    @property
-    def count(self) -> int:
-        return len(self.residuals)
-
-    def run(self, forest: FrozenForest, level: NDArray[np.float64], at_most: int) -> Values:
-        """Sweep until convergence: `target` moves on; the last sweep's leaf values are returned.
-
-        Parameters
-        ----------
-        forest : FrozenForest
-        level : array of shape (n,)
-            The part of every row's value that stays as it is.
-        at_most : int
-            One sweep is made in any case.
-        """
-        problem = self.problem
-        leaves = forest.leaves(problem.state, problem.features)
-        averages = LeafAverages(forest, of_actions(leaves, problem.action, problem.fitted))
-        fitted_level = level[problem.fitted]
-        value = np.empty(len(level))
-        for _ in range(max(at_most, 1)):
-            leaf_values = averages(self.target - fitted_level)
-            _back_up(forest, leaves, leaf_values, problem.allowed, value)
-            value += level
-            target = problem.target(value)
-            residual = float(np.abs(target - self.target).max()) / self.spread
-            self.target = target
-            self.residuals.append(residual)
-            if self.on_sweep:
-                self.on_sweep(self.count, residual)
-            self.converged = residual <= self.tolerance
-            if self.converged:
-                break
-        return leaf_values
-
-
-def _fit_level(
-    problem: _Problem, forest: FrozenForest, target: NDArray[np.float64]
-) -> tuple[LeafModel, NDArray[np.float64]]:
-    """What the state alone tells of the target, and its value in every row's state, shape (n,)."""
-    value = np.empty(len(problem.state))
-    rows = np.empty((len(forest.trees), len(value)), dtype=forest.dtype)
-
-    def find(start: int, stop: int) -> None:
-        rows[:, start:stop] = forest.leaves_of_chunk(problem.state[start:stop], STATE_ONLY)[:, 0]
-
-    in_chunks(len(value), find)
-    leaf_values = LeafAverages(forest, rows[:, problem.fitted])(target)
-
-    def read(start: int, stop: int) -> None:
-        value[start:stop] = forest.read(leaf_values, rows[:, start:stop])
-
-    in_chunks(len(value), read)
-    return LeafModel(forest, leaf_values), value
-
-
-def _back_up(
-    forest: FrozenForest, leaves: LeafArray, leaf_values: Values, allowed: BoolArray, value: NDArray[np.float64]
+def _sweep(
+    sweeps: Sweeps,
+    level: _Level | None,
+    effect: _Effect | None,
+    *,
+    at_most: int,
+    kept: NDArray[np.float64] | None = None,
 ) -> None:
-    """Overwrite every row's value by the maximum over its allowed actions."""
+    """Sweep until targets settle: averages of whichever part is given, beside a `kept` value of every row's state."""
+    fitted = sweeps.problem.fitted
+    value = np.zeros(len(sweeps.problem.state)) if kept is None else kept
+    for _ in range(at_most):
+        if level:
+            level.average(sweeps.target)
+            value = level.value
+        total = value
+        if effect:
+            effect.average(sweeps.target - value[fitted])
+            total = value + effect.best
+        if sweeps.move(total):
+            break
 
-    def work(start: int, stop: int) -> None:
-        q = forest.read(leaf_values, leaves[:, :, start:stop])
-        np.where(allowed[start:stop].T, q, -np.inf).max(axis=0, out=value[start:stop])
 
-    in_chunks(len(value), work)
+class _Level:
+    """Averages of a target over the leaves of states, and what they give every row's state."""
+
+    def __init__(self, problem: Problem, forest: FrozenForest) -> None:
+        self.forest = forest
+        self.value = np.empty(len(problem.state))
+        self._rows = np.empty((len(forest.trees), len(self.value)), dtype=forest.dtype)
+
+        def find(start: int, stop: int) -> None:
+            self._rows[:, start:stop] = forest.leaves_of_chunk(problem.state[start:stop], STATE_ONLY)[:, 0]
+
+        in_chunks(len(self.value), find)
+        self._averages = LeafAverages(forest, self._rows[:, problem.fitted])
+
+    def average(self, target: NDArray[np.float64]) -> None:
+        """Take new targets of the fitted rows."""
+        self.leaf_values: Values = self._averages(target)
+
+        def read(start: int, stop: int) -> None:
+            self.value[start:stop] = self.forest.read(self.leaf_values, self._rows[:, start:stop])
+
+        in_chunks(len(self.value), read)
+
+    def model(self) -> LeafModel:
+        return LeafModel(self.forest, self.leaf_values)
+
+
+class _Effect:
+    """Averages over the leaves of states beside actions, and the best that allowed actions give every row's state."""
+
+    def __init__(self, problem: Problem, forest: FrozenForest) -> None:
+        self.forest, self._allowed = forest, problem.allowed
+        self._leaves: LeafArray = forest.leaves(problem.state, problem.features)
+        self._averages = LeafAverages(forest, of_actions(self._leaves, problem.action, problem.fitted))
+        self.best = np.empty(len(problem.state))
+
+    def average(self, target: NDArray[np.float64]) -> None:
+        """Take new targets of the fitted rows."""
+        self.leaf_values: Values = self._averages(target)
+
+        def work(start: int, stop: int) -> None:
+            q = self.forest.read(self.leaf_values, self._leaves[:, :, start:stop])
+            np.where(self._allowed[start:stop].T, q, -np.inf).max(axis=0, out=self.best[start:stop])
+
+        in_chunks(len(self.best), work)
+
+    def model(self) -> LeafModel:
+        return LeafModel(self.forest, self.leaf_values)

@@ -17,13 +17,14 @@ from sklearn.preprocessing import FunctionTransformer
 
 from nba_tasks.dataset import OPEN, Catalogue, DatasetError, Transitions
 from nba_tasks.learners.artefacts import ArtefactError
+from nba_tasks.learners.bellman import FittedQ
 from nba_tasks.learners.encoding import encode
-from nba_tasks.learners.forest_q import FittedQ, ForestQ, fit_q
+from nba_tasks.learners.forest_q import ForestQ, fit_q
 
 from .conftest import MakeLog, random_log
 
 
-def small_fit(log: Transitions, catalogue: Catalogue, **changes: object) -> FittedQ:
+def small_fit(log: Transitions, catalogue: Catalogue, **changes: object) -> FittedQ[ForestQ]:
     settings_ = {"discount": 0.9, "trees": 5, "min_samples_leaf": 3, "refits": 2, "tolerance": 1e-10, **changes}
     return fit_q(log, catalogue, **settings_)  # type: ignore[arg-type]  # settings of several types in one dict
 
