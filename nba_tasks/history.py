@@ -90,6 +90,10 @@ def merge(warehouse: Engine, programme: Programme, batch_id: int) -> Merged:
             # The next statements are planned by what the table holds now; a few rows more do not matter.
             if merging.added.get(relation, 0) >= ANALYZE_FROM:
                 connection.exec_driver_sql(f"analyze history.{relation}")
+    with warehouse.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for relation, count in staged.items():
+            if count >= ANALYZE_FROM:  # gives the space of emptied staging back
+                connection.exec_driver_sql(f"vacuum staging.{relation}")
     return Merged(batch_id, merging.added, merging.ended)
 
 

@@ -164,7 +164,7 @@ def _read_scores(connection: Connection, shape: Shape, batch: Batch, serve: Serv
               and policy_version = :version and fingerprint = :fingerprint
             """
         ),
-        parameters | {"fingerprint": shape.fingerprint()},
+        parameters | {"fingerprint": shape.fingerprint(tonight=True)},
     ).scalars()
     if missing := sorted(set(range(programme.shards)) - set(scored)):
         raise PublishError(

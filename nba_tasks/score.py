@@ -142,7 +142,7 @@ def score_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: 
                 values (:programme_id, :as_of, :policy_version, :shard, :fingerprint, :customers)
                 """
             ),
-            key | {"fingerprint": shape.fingerprint(), "customers": len(due)},
+            key | {"fingerprint": shape.fingerprint(tonight=True), "customers": len(due)},
         )
         return len(due)
 

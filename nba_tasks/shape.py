@@ -103,8 +103,8 @@ class Shape:
     def outcome_names(self) -> tuple[str, ...]:
         return (*self.programme.events, "contacts", "cost")
 
-    def fingerprint(self) -> str:
-        """Changes whenever the same history would give other rows.
+    def fingerprint(self, *, tonight: bool = False) -> str:
+        """Changes whenever the same history would give other rows; `tonight`: or other actions were eligible tonight.
 
         An action's dates and a rule's validity are not part of it (see `eligibility`), nor is a new action: nobody was
         contacted with it before.
@@ -116,6 +116,7 @@ class Shape:
         parts += [names[key] for key in ("fixed", "changing", "conditions", "reward")]
         parts += [[p.column for p in self.past.positions], self.programme.grid.settlement_lag_days, self.programme.salt]
         parts += [(settings().sql_folder / "transitions" / f"{name}.sql").read_text() for name in ("epochs", "cost")]
+        parts += [self.mask("target")] if tonight else []
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
     def catalogue(self) -> Catalogue:

@@ -84,10 +84,12 @@ def test_customers_are_hashed_as_in_python(databases: Databases) -> None:
         assert split == ("h" if arm == "h" else "l" if split_draw < 0.5 else "s" if split_draw < 0.7 else "g")
 
 
-def test_keys_follow_the_ids_and_never_change(databases: Databases) -> None:
+def test_keys_follow_buckets_and_ids_and_never_change(databases: Databases) -> None:
     valid_night(databases, make_programme(grid={**PROGRAMME.grid.model_dump(), "stagger": False}))
     before = databases.rows("select customer_key, customer_id, offset_days from history.customers order by 1")
-    assert [customer_id for _, customer_id, _ in before] == sorted(f"c{i}" for i in range(1, 101))
+    bucket = {f"c{i}": hash63("shop", "shard", PROGRAMME.salt, f"c{i}") % 1024 for i in range(1, 101)}
+    ids = [customer_id for _, customer_id, _ in before]
+    assert ids == sorted(bucket, key=lambda customer_id: (bucket[customer_id], customer_id))
     assert {offset for _, _, offset in before} == {0}
     databases.run("delete from customers where customer_id = 'c7'", "insert into customers values ('a', '2024-02-01')")
     valid_night(databases, make_programme(grid={**PROGRAMME.grid.model_dump(), "stagger": False}), NEXT)

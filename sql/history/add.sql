@@ -13,3 +13,6 @@ where not exists (
       and h.{{ column }} = good.{{ column }}
 {% endfor %}
 )
+{% if "customer_key" in columns %}
+order by customer_key  -- a customer's rows lie together: reading a shard reads few pages
+{% endif %}

@@ -15,3 +15,4 @@ where s.batch_id = :batch_id
       select from history.customer_versions as v
       where v.customer_key = k.customer_key and v.superseded_by is null
   )
+order by k.customer_key  -- reading a shard reads few pages

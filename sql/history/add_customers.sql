@@ -1,11 +1,12 @@
--- Adds one row per customer never seen before. Keys follow the ids, so that a repeated run gives the same ones.
+-- Adds one row per customer never seen before. Keys follow buckets and ids: a repeated run gives the same ones, and the
+-- customers of a shard have keys, and rows sorted by key, that lie together.
 insert into history.customers (customer_key, programme_id, customer_id, offset_days, bucket, split, arm, batch_id)
 select
-    (select coalesce(max(customer_key), 0) from history.customers) + row_number() over (order by customer_id collate "C"),
+    (select coalesce(max(customer_key), 0) from history.customers) + row_number() over (order by bucket, customer_id collate "C"),
     :programme_id,
     customer_id,
     case when :stagger then nba.hash63(:programme, 'offset', :salt, customer_id) % :interval_days else 0 end,
-    nba.hash63(:programme, 'shard', :salt, customer_id) % 1024,
+    bucket,
     case
         when arm_draw < :holdout then 'h'
         when split_draw < :learn then 'l'
@@ -21,6 +22,7 @@ select
 from (
     select
         s.customer_id,
+        nba.hash63(:programme, 'shard', :salt, s.customer_id) % 1024 as bucket,
         nba.uniform(:programme, 'arm', :salt, s.customer_id) as arm_draw,
         nba.uniform(:programme, 'split', :salt, s.customer_id) as split_draw
     from staging.customers as s
@@ -32,3 +34,4 @@ from (
       )
     offset 0  -- each hash is computed once, not wherever it is used
 ) as new
+order by bucket, customer_id collate "C"
