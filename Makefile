@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity bench study-gate study-hillstrom study-tutorial study-tutorial
+.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity bench study-gate study-hillstrom study-tutorial
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -97,9 +97,6 @@ study-gate: setup ## count the gate's errors where the truth is known; QUICK=1: 
 study-hillstrom: setup ## every estimator against the randomised truth: DATA=hillstrom.csv.xz, QUICK=1, MINUTES=7
 	@if [ -z "$(DATA)" ]; then echo 'say where the data is: make study-hillstrom DATA=path/to/hillstrom.csv.xz' >&2; exit 1; fi
 	@$(BIN)/python -m bench.study_hillstrom "$(DATA)" $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
-
-study-tutorial: setup ## side by side with the tutorial: values, estimates and seconds; QUICK=1 in two minutes
-	@$(BIN)/python -m bench.study_tutorial $(if $(QUICK),--quick)
 
 study-tutorial: setup ## side by side with the tutorial: values, estimates and seconds; QUICK=1 in two minutes
 	@$(BIN)/python -m bench.study_tutorial $(if $(QUICK),--quick)
