@@ -55,13 +55,15 @@ Floats = NDArray[np.float64]
 
 CODE = ("bench/study_hillstrom.py", "nba_tasks/bounds.py", "nba_tasks/estimators.py", "nba_tasks/gate/*.py",
         "nba_tasks/learners/*.py", "nba_tasks/simulators/hillstrom.py")  # fmt: skip
-SPLITS = 60
+SPLITS, QUICK_SPLITS = 40, 8
 OBJECTIVES = ("visit", "purchase")
 LOGS = ("randomised", "biased", "wrong", "estimated")
 POLICIES = ("always none", "always mens", "always womens", "by interest", "uniform", "learned", "learned, a quarter")
 CATALOGUE = Catalogue(hillstrom.ACTIONS, (None, "email", "email"), np.zeros(3), np.eye(3, dtype=np.float32))
 
-COVERED_SHARE = 0.90
+COVERED_SHARE, QUICK_COVERED_SHARE = 0.90, 0.75
+"""A few splits, which share their customers, show no more than that nothing is badly wrong."""
+
 FOUND_SHARE = 0.95
 
 
@@ -239,7 +241,7 @@ def _grouped(records: Sequence[Record]) -> dict[tuple[str, str, str], list[list[
     return groups
 
 
-def targets(records: Sequence[Record]) -> list[Target]:
+def targets(records: Sequence[Record], quick: bool = False) -> list[Target]:
     """Intervals hold where propensities are right, and wrong ones are refused."""
     right = [
         np.array(pairs)[:, 1].mean()
@@ -247,7 +249,7 @@ def targets(records: Sequence[Record]) -> list[Target]:
         if log in {"randomised", "biased"} and estimator != "DM"
     ]
     return [
-        Target("hillstrom_covered_least", float(min(right)), COVERED_SHARE),
+        Target("hillstrom_covered_least", float(min(right)), QUICK_COVERED_SHARE if quick else COVERED_SHARE),
         Target("hillstrom_wrong_refused", float(np.mean([r["refused"] for r in records])), FOUND_SHARE),
         Target(
             "hillstrom_right_accused", float(np.mean([r["accused"] for r in records])), 1 - FOUND_SHARE, at_most=True
@@ -263,10 +265,10 @@ def main(
     """Compare every estimator with the randomised arms; exits 1 where a target falls short."""
     contents = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     kept = Kept(f"hillstrom-{contents}", CODE)
-    point = Point("splits", partial(play_split, path.resolve(), 40), 8 if quick else SPLITS, batch=1)
+    point = Point("splits", partial(play_split, path.resolve(), 40), QUICK_SPLITS if quick else SPLITS, batch=1)
     records = play_all([point], kept, minutes=minutes)["splits"]
     print(*table(records), "", *table_of_policies(records), "", sep="\n")
-    conclude(targets(records))
+    conclude(targets(records, quick))
 
 
 if __name__ == "__main__":
