@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nba_tasks import database
+from nba_tasks.settings import REPOSITORY
 from tests.databases import TestServer
 
 # PostgreSQL's text is UTF-8 without the zero byte.
@@ -62,3 +63,15 @@ def test_an_older_warehouse_keeps_its_rows(server: TestServer) -> None:
         for table in ("customer_versions", "action_versions"):
             seen = connection.exec_driver_sql(f"select seen_at from history.{table}").scalar_one()
             assert seen == dt.datetime(2024, 2, 29, 23, tzinfo=dt.UTC)
+
+
+def test_migrations_are_one_chain() -> None:
+    """Each follows the one before, and is named after the statements that it runs."""
+    files = sorted((REPOSITORY / "nba_tasks" / "migrations" / "versions").glob("v*.py"))
+    scripts = sorted((REPOSITORY / "sql" / "warehouse").glob("0*.sql"))
+    assert [file.stem.removeprefix("v") for file in files] == [script.stem for script in scripts]
+    for number, file in enumerate(files, 1):
+        text = file.read_text(encoding="utf-8")
+        before = f'"{number - 1:04}"' if number > 1 else "None"
+        assert f'revision = "{number:04}"\ndown_revision = {before}\n' in text, file.name
+        assert f'statement("warehouse/{scripts[number - 1].stem}")' in text

@@ -4,11 +4,11 @@ from alembic import op
 
 from nba_tasks.database import statement
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
 
 def upgrade() -> None:
-    op.get_bind().exec_driver_sql(statement("warehouse/0004_what_came_when").replace("%", "%%"))
+    op.get_bind().exec_driver_sql(statement("warehouse/0005_what_came_when").replace("%", "%%"))
