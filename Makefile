@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity bench study-gate study-hillstrom study-tutorial
+.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity bench study-gate study-hillstrom study-tutorial study-harm
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -81,6 +81,9 @@ lock: | $(UV) ## resolve requirements.lock anew (UPGRADE=1: to the newest versio
 hillstrom: setup ## real customers of a randomised e-mail test: DATA=hillstrom.csv.xz
 	@if [ -z "$(DATA)" ]; then echo 'say where the data is: make hillstrom DATA=path/to/hillstrom.csv.xz' >&2; exit 1; fi
 	@$(BIN)/python -m nba_tasks.stack hillstrom "$(DATA)"
+
+study-harm: setup ## candidates at the harm margin: how often they pass (QUICK=1: minutes)
+	@$(BIN)/python -m bench.study_harm $(if $(QUICK),--quick)
 
 study-loop: setup ## learn and gate where the truth is known: STUDY=testbed or sales_channels, SEEDS=20
 	@$(BIN)/python -m bench.study_loop $(STUDY) --seeds $(or $(SEEDS),20)

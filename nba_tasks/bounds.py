@@ -228,39 +228,47 @@ def sequence_bounds(estimate: Estimate, alpha: float, n_star: float) -> tuple[fl
     return estimate.below(z), estimate.above(z)
 
 
-def gamma_upper(rate: float, variance: float, largest: float, alpha: float) -> float:
-    r"""One-sided (1 − α) upper gamma bound of a weighted rate of rare events.
+def gamma_upper(rate: Floats | float, variance: Floats | float, next_event: Floats | float, alpha: float) -> Floats:
+    r"""One-sided (1 − α) upper gamma bound of weighted rates of rare events.
 
     .. math:: \frac{v + w^2}{2(y + w)} \chi^2_{1-\alpha}\Bigl(\frac{2(y + w)^2}{v + w^2}\Bigr)
 
     Parameters
     ----------
-    rate : float
+    rate : float or array
         y = Σ w u, weights times event counts.
-    variance : float
+    variance : float or array
         v; Σ w² u for independent Poisson counts.
-    largest : float
-        w, the largest weight one further event could carry.
+    next_event : float or array
+        w, the weight that one further event is given.
     alpha : float
+
+    Returns
+    -------
+    array of the arguments' common shape
+        Infinite where neither an event was seen nor a further one would have weight.
 
     References
     ----------
-    Fay, Feuer (1997), Statistics in Medicine 16, 791–801.
+    Fay, Feuer (1997), Statistics in Medicine 16, 791–801. Their w is the largest weight, which never misses and is very
+    wide where weights vary; Tiwari, Clegg, Zou (2006), Statistical Methods in Medical Research 15, 547–569, take the
+    mean weight, which misses. See `nba_tasks.gate.harms` for what is used here.
     """
-    if rate + largest <= 0:
-        return math.inf
-    scale = (variance + largest**2) / (2 * (rate + largest))
-    if scale <= 0:
-        return rate + largest
-    return scale * float(chdtri((rate + largest) / scale, alpha))
+    rate, variance, next_event = np.broadcast_arrays(*np.atleast_1d(rate, variance, next_event))
+    mean, spread = rate + next_event, variance + next_event**2
+    usable = (mean > 0) & (spread > 0)
+    scale = np.where(usable, spread, 1.0) / (2 * np.where(usable, mean, 1.0))
+    bound = scale * chdtri(np.where(usable, mean, 1.0) / scale, alpha)
+    return np.asarray(np.where(usable, bound, np.where(mean > 0, mean, np.inf)), dtype=np.float64)
 
 
-def gamma_lower(rate: float, variance: float, alpha: float) -> float:
-    """One-sided (1 − α) lower gamma bound of a weighted rate; 0 where no event was seen."""
-    if rate <= 0 or variance <= 0:
-        return max(rate, 0.0)
-    scale = variance / (2 * rate)
-    return scale * float(chdtri(rate / scale, 1 - alpha))
+def gamma_lower(rate: Floats | float, variance: Floats | float, alpha: float) -> Floats:
+    """One-sided (1 − α) lower gamma bound of weighted rates; 0 where no event was seen."""
+    rate, variance = np.broadcast_arrays(*np.atleast_1d(rate, variance))
+    seen = (rate > 0) & (variance > 0)
+    scale = np.where(seen, variance, 1.0) / (2 * np.where(seen, rate, 1.0))
+    bound = scale * chdtri(np.where(seen, rate, 1.0) / scale, 1 - alpha)
+    return np.asarray(np.where(seen, bound, np.maximum(rate, 0.0)), dtype=np.float64)
 
 
 def bootstrap_interval(

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Purpose = Literal["offset", "shard", "split", "arm", "draw"]
+Purpose = Literal["offset", "shard", "split", "arm", "draw", "moment", "window"]
 
 BUCKETS = 2**63
 

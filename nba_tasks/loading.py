@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
 from nba_tasks import database
-from nba_tasks.dataset import OPEN, IntArray, Transitions
+from nba_tasks.batches import read_batch
+from nba_tasks.dataset import OPEN, BoolArray, IntArray, Transitions
+from nba_tasks.gate.placebo import BeforeContact
 from nba_tasks.shape import Shape
 
 Split = Literal["learn", "select", "gate"]
@@ -34,11 +36,19 @@ class Loaded:
         The last epoch that the calendar has settled on the grid of each row's customer, had the customer stayed.
     share : float
         Of the split's customers who were read.
+    before_contact : BeforeContact or None
+        Loaded by itself, and only where decisions were not logged.
     """
 
     transitions: Transitions
     last_epoch: IntArray
     share: float = 1.0
+    before_contact: BeforeContact | None = None
+
+    @property
+    def undecided(self) -> BoolArray:
+        """bool array of shape (n,): settled epochs without a logged decision."""
+        return np.isnan(self.transitions.propensity) & ~self.transitions.open
 
 
 def load(connection: Connection, shape: Shape, split: Split, max_customers: int | None = None) -> Loaded:
@@ -71,6 +81,36 @@ def load(connection: Connection, shape: Shape, split: Split, max_customers: int 
         )
         parts.append(_read(connection, query, columns))
     return _arrays(_Columns(parts), shape, share)
+
+
+def with_before_contact(connection: Connection, shape: Shape, split: Split, loaded: Loaded) -> Loaded:
+    """The same split with what happened before the contact of each epoch that has no logged decision."""
+    programme, data = shape.programme, loaded.transitions
+    query = database.statement(
+        "transitions/before_contact",
+        programme=programme.programme,
+        salt=programme.salt,
+        table=shape.table,
+        split=split[0],
+        batch_id=read_batch(connection, programme, shape.as_of).batch_id,
+        anchor=programme.grid.anchor,
+        interval=programme.grid.interval_days,
+        zone=programme.grid.business_timezone,
+        terms=shape.event_terms,
+    )
+    types = {"customer_key": pa.int32(), "epoch": pa.int16(), "starts_on": pa.int32()}
+    found = _Columns([_read(connection, query, types | dict.fromkeys(("moment", "reward", "events"), pa.float64()))])
+    customer, epoch, starts_on = (found.take(name) for name in ("customer_key", "epoch", "starts_on"))
+    keys, known = _key(data.customer, data.epoch), _key(customer, epoch)
+    row = np.searchsorted(keys, known)
+    # Where a sample of the customers was read, the statement knows of others as well.
+    kept = keys[np.minimum(row, len(keys) - 1)] == known
+    n, row = len(data), row[kept]
+    before = BeforeContact(np.zeros(n, dtype=np.int64), np.full(n, np.nan), np.zeros((n, 2)))
+    before.starts_on[row] = starts_on[kept]
+    before.moment[row] = found.take("moment", np.nan)[kept]
+    before.happened[row] = np.stack([found.take("reward"), found.take("events")], axis=1)[kept]
+    return replace(loaded, before_contact=before)
 
 
 COMPUTED = ("eligible_logged", "eligible_target", "last_epoch")
@@ -132,7 +172,7 @@ class _Columns:
 
     def __init__(self, parts: Sequence[pa.Table]) -> None:
         self.parts = list(parts)
-        key = self._joined("customer_key").astype(np.int64) << 16 | self._joined("epoch").astype(np.int64)
+        key = _key(self._joined("customer_key"), self._joined("epoch"))
         self.order = np.argsort(key, kind="stable")
 
     def take(self, name: str, missing: float = 0) -> NDArray[Any]:
@@ -151,6 +191,11 @@ class _Columns:
     def _joined(self, name: str, missing: float = 0) -> NDArray[Any]:
         columns = (part.column(name) for part in self.parts)
         return np.concatenate([(c.fill_null(missing) if c.null_count else c).to_numpy() for c in columns])
+
+
+def _key(customer: IntArray, epoch: IntArray) -> NDArray[np.int64]:
+    """One number per customer and epoch, in their order."""
+    return customer.astype(np.int64) << 16 | epoch.astype(np.int64)
 
 
 def _arrays(data: _Columns, shape: Shape, share: float) -> Loaded:

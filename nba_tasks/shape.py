@@ -100,6 +100,15 @@ class Shape:
         )
 
     @property
+    def event_terms(self) -> list[dict[str, str]]:
+        """What one event of each type with a weight adds to the reward: the type, and an expression of the event."""
+        return [
+            {"event": name, "amount": f"{event.weight!r}" + (" * e.value" if event.measure == "value" else "")}
+            for name, event in self.programme.events.items()
+            if event.weight
+        ]
+
+    @property
     def outcome_names(self) -> tuple[str, ...]:
         return (*self.programme.events, "contacts", "cost")
 

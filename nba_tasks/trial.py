@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
 
-from nba_tasks import ledger, registry, report
+from nba_tasks import ledger, registry, report, unlogged
+from nba_tasks.critics import Critics, Loss
 from nba_tasks.database import warehouse
 from nba_tasks.dataset import Catalogue, FloatArray, Transitions
 from nba_tasks.estimators import Critic
 from nba_tasks.exhibition import Evaluated, exhibits
 from nba_tasks.gate import MIXES, MixChoice, Sample, Verdict, check_splits, choose_mix, judge
 from nba_tasks.gate.exhibits import Exhibits
+from nba_tasks.gate.placebo import BeforeContact
 from nba_tasks.gate.plain import plain
 from nba_tasks.gate.schema import checked
-from nba_tasks.learners.fqe import fit_fqe_of_several, forest_on_returns, values_by_step
 from nba_tasks.learners.look_alikes import LookAlikes
-from nba_tasks.loading import Loaded, Split, load
+from nba_tasks.loading import Loaded, Split, load, with_before_contact
 from nba_tasks.policy import Floats, ServedPolicy
 from nba_tasks.policy_store import StoredPolicy
 from nba_tasks.programme import Programme
@@ -41,6 +42,7 @@ class Side:
     behaviour_target: Floats
     behaviour_logged: Floats
     incumbent: Floats
+    before_contact: BeforeContact | None = None
 
     @classmethod
     def of(cls, loaded: Loaded, horizon: int, served: ServedPolicy) -> Side:
@@ -53,6 +55,7 @@ class Side:
             behaviour_target=served.behaviour.probabilities(data.state, data.eligible_target),
             behaviour_logged=served.behaviour.probabilities(data.state, data.eligible_logged),
             incumbent=served.incumbent.probabilities(data.state, data.eligible_target),
+            before_contact=loaded.before_contact,
         )
 
     def candidate(self, served: ServedPolicy, mix: float) -> Floats:
@@ -90,6 +93,9 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
             log.info("this run was judged before: gate %s", before)
             return before
         loaded = {split: load(connection, source.shape, split) for split in get_args(Split)}
+        if loaded["gate"].undecided.any():
+            for split in ("learn", "gate"):
+                loaded[split] = with_before_contact(connection, source.shape, split, loaded[split])
     check_splits(**{split: np.unique(side.transitions.customer) for split, side in loaded.items()})
     incumbent_version = registry.incumbent(programme)
     assert incumbent_version is not None, "learning registers version 0"
@@ -218,7 +224,7 @@ def judge_candidate(
         To be shown beside the candidate.
     """
     loss = Loss.of(programme, sides["learn"].data)
-    critics = _Critics(programme, catalogue, served, sides["learn"], loss)
+    critics = Critics(programme, catalogue, served, sides["learn"], loss)
     select, judging = sides["select"], sides["gate"]
     mixes = MIXES if programme.layers.mix == "auto" else (programme.layers.mix,)
     choosing = select.sample(programme, loss.charge(select.data))
@@ -241,7 +247,13 @@ def judge_candidate(
         programme.gate,
         k=k,
         critics=modelled(mix),
+        placebo=unlogged.placebo_of(sides["learn"], judging, sample),
+        tail_gain=critics.tail_gain(mix, judging),
+        yardstick=unlogged.yardstick_of(
+            served.behaviour, sides["learn"].data, judging, sample, programme.feature_names
+        ),
         weeks=_weeks(programme, judging.data),
+        interval_days=programme.grid.interval_days,
     )
     policy = served.with_mix(mix)
     shown = exhibits(
@@ -259,117 +271,3 @@ def judge_candidate(
 def _weeks(programme: Programme, data: Transitions) -> float:
     """Length of the log, for remedies in weeks."""
     return float(np.ptp(data.epoch) + 1) * programme.grid.interval_days / 7
-
-
-@dataclass(frozen=True)
-class Loss:
-    """What losing a customer for good costs.
-
-    Attributes
-    ----------
-    value : float
-        As configured; else what a customer earns under business as usual from one epoch on, for ever.
-    horizon : int
-    discount : float
-    configured : bool
-    """
-
-    value: float
-    horizon: int
-    discount: float
-    configured: bool
-
-    @classmethod
-    def of(cls, programme: Programme, data: Transitions) -> Loss:
-        """From the programme file, else estimated as r̄ / (1 − γ · share who stay) per epoch on the learn split."""
-        horizon, discount = programme.gate.horizon, programme.learning.discount
-        configured = programme.reward.lost_customer_value
-        if configured is not None:
-            return cls(configured, horizon, discount, True)
-        settled = ~data.open
-        stay = 1 - float(data.lost[settled].mean())
-        return cls(max(0.0, float(data.reward[settled].mean())) / (1 - discount * stay), horizon, discount, False)
-
-    def charge(self, data: Transitions) -> Floats:
-        """The charge of each row, of shape (n,).
-
-        A window's rewards after a loss are 0, so what the loss costs *inside* the window is counted already; the
-        estimated value is charged for what lies beyond its end, discounted from there to the row's own step.
-        """
-        if self.configured:
-            return np.full(len(data), self.value)
-        beyond = self.horizon - data.epoch % self.horizon
-        return self.value * np.power(self.discount, beyond.astype(np.float64))
-
-
-class _Critics:
-    """Models of the candidate's and the incumbent's value, fitted on the learn split only."""
-
-    COARSE = (0.1, 0.3, 0.6, 1.0)
-    """Any critic leaves the estimate unbiased; one at a nearby λ is almost as precise, and these are soon fitted."""
-
-    def __init__(
-        self,
-        programme: Programme,
-        catalogue: Catalogue,
-        served: ServedPolicy,
-        learn: Side,
-        loss: Loss,
-    ) -> None:
-        self.programme, self.catalogue, self.served, self.learn = programme, catalogue, served, learn
-        self.charge = loss.charge(learn.data)
-        self.forest = forest_on_returns(
-            learn.data,
-            catalogue,
-            horizon=programme.gate.horizon,
-            discount=programme.learning.discount,
-            trees=programme.learning.trees,
-            min_samples_leaf=programme.learning.min_samples_leaf,
-            grow_rows=programme.learning.grow_rows,
-            terminal_charge=self.charge,
-        )
-        self.leaves = self.forest.leaves(learn.data.state, catalogue.features)
-
-    def near(self, mixes: Sequence[float], side: Side) -> _Near:
-        """The critics of candidate and incumbent on a side's windows, at any λ."""
-        fitted = tuple(mixes) if len(mixes) <= len(self.COARSE) else self.COARSE
-        policies = [self.learn.candidate(self.served, mix) for mix in fitted]
-        models = fit_fqe_of_several(
-            self.learn.data,
-            self.catalogue,
-            [*policies, self.learn.incumbent],
-            horizon=self.programme.gate.horizon,
-            discount=self.programme.learning.discount,
-            forest=self.forest,
-            terminal_charge=self.charge,
-            leaves=self.leaves,
-        )
-        values = values_by_step(models, side.data.state)
-        return _Near(self.served, side, fitted, values, side.critic(values[-1], side.incumbent))
-
-
-@dataclass(frozen=True)
-class _Near:
-    """A function from λ to the critics of candidate and incumbent.
-
-    Attributes
-    ----------
-    fitted : tuple of float
-        The λ whose policies were evaluated.
-    values : array of shape (fitted + 1, horizon, n, n_actions)
-        Their modelled action values by steps to go; the incumbent's come last.
-    """
-
-    served: ServedPolicy
-    side: Side
-    fitted: tuple[float, ...]
-    values: FloatArray
-    incumbent: Critic
-
-    def __call__(self, mix: float) -> tuple[Critic, Critic]:
-        return self.side.critic(self.values_at(mix), self.side.candidate(self.served, mix)), self.incumbent
-
-    def values_at(self, mix: float) -> FloatArray:
-        """Modelled action values of the candidate at the nearest λ, of shape (horizon, n, n_actions)."""
-        nearest = min(range(len(self.fitted)), key=lambda i: abs(self.fitted[i] - mix))
-        return np.asarray(self.values[nearest])

@@ -72,14 +72,20 @@ class Installation:
 
 
 def install(
-    server: TestServer, programme: Programme, simulator: str = "sales_channels", as_of: dt.date = AS_OF
+    server: TestServer,
+    programme: Programme,
+    simulator: str = "sales_channels",
+    as_of: dt.date = AS_OF,
+    before_pull: str | None = None,
 ) -> Installation:
-    """A fresh installation with a simulated CRM whose history is pulled and merged."""
+    """A fresh installation with a simulated CRM, changed by the statement `before_pull`; its history is merged."""
     databases = server.databases()
     with databases.crm.begin() as connection:
         # The simulator makes the contract's relations itself, with its own feature columns.
         connection.exec_driver_sql("drop schema public cascade; create schema public")
     simulate_to_crm(simulator, databases.crm, as_of, CUSTOMERS, SEED)
+    if before_pull:
+        databases.run(before_pull)
     valid_night(databases, programme, as_of)
     return Installation(databases, programme, as_of)
 

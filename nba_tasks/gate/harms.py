@@ -2,14 +2,21 @@ r"""Rule 5: no harm may rise by more than its margin, tested on the paired diffe
 
 The candidate's rate :math:`\theta_c` may exceed the incumbent's :math:`\theta_i` by a share r of it or by an absolute
 amount, whichever is larger. Tested is :math:`D = \theta_c - f \theta_i` against an allowed excess: f = 1 + r and 0, or
-f = 1 and the absolute amount. Its upper bound joins the gamma bounds of both rates, which hold with few events, through
-their correlation on the same windows (method of variance estimates recovery):
+f = 1 and the absolute amount. An event of a decision with weights :math:`w_c, w_i` adds :math:`z = w_c - f w_i` to D.
+Events with z > 0 raise it, events with z < 0 lower it: two independent weighted counts, A and B, each with its gamma
+bounds, which hold with few events. The bound of their difference joins them (method of variance estimates recovery):
 
-.. math:: \hat D + \sqrt{u^2 + f^2 l^2 - 2 \varrho f u l}, \quad u = U_c - \hat\theta_c, \quad l = \hat\theta_i - L_i
+.. math:: \hat D + \sqrt{(U_A - \hat A)^2 + (\hat B - L_B)^2}
+
+The gamma bound allows for one further event. It is given the weight :math:`\sum |z|^3 / \sum z^2` over the decisions of
+its sign: the mean weight of the events that the variance is made of. The largest weight instead would make the bound
+many times wider where weights vary; the plain mean would miss far more often than stated. Joining the bounds of both
+*rates* through their correlation passed up to 4.9% at a nominal 3%: few events may make the excess where many make the
+rates. `bench/study_harm.py` counts how often a candidate exactly at the margin passes, and how wide each bound is.
 
 Holding the candidate's upper bound against the incumbent's *estimated* rate instead would ignore the noise in the
 latter: a candidate exactly at the margin passed in 6–24% of simulated runs at a nominal 3% where another policy had
-logged the data, and in fewer than 0.1% where the incumbent had; this bound in 0–2.9% of both.
+logged the data.
 
 References
 ----------
@@ -41,18 +48,45 @@ class WeightedRate:
     Attributes
     ----------
     rate : float
-    variance : float
-        The larger of the Poisson and the customer-clustered one.
-    largest : float
-        What one further event could add at most.
     effective_events : float
         (Σ w u)² / Σ (w u)².
     """
 
     rate: float
-    variance: float
-    largest: float
     effective_events: float
+
+
+@dataclass(frozen=True)
+class Part:
+    """The events that raise the excess, or those that lower it; floats, or arrays of one shape.
+
+    Attributes
+    ----------
+    rate : float
+        Σ |z| u per decision due.
+    variance : float
+        Poisson, times the factor by which customers' clustering widens the excess.
+    next_event : float
+        What one further event is taken to add; 0 where no decision has that sign.
+    """
+
+    rate: Floats | float
+    variance: Floats | float
+    next_event: float
+
+    def above(self, alpha: float) -> Floats:
+        """How far the upper gamma bound lies above the rate."""
+        if self.next_event == 0:
+            return np.zeros(np.shape(np.atleast_1d(self.rate)))
+        return gamma_upper(self.rate, self.variance, self.next_event, alpha) - self.rate
+
+    def below(self, alpha: float) -> Floats:
+        """How far the lower gamma bound lies below the rate."""
+        return self.rate - gamma_lower(self.rate, self.variance, alpha)
+
+    def grown(self, growth: float) -> Part:
+        """The same with `growth` times as many customers."""
+        return Part(self.rate, self.variance / growth, self.next_event / growth)
 
 
 @dataclass(frozen=True)
@@ -67,8 +101,8 @@ class HarmTest:
         f and the largest tolerated excess D = candidate − f · incumbent.
     excess : Estimate
         D with its customer-clustered standard error.
-    correlation : float
-        Of the two estimated rates.
+    raising, lowering : Part
+        D is the rate of the first less that of the second.
     """
 
     outcome: str
@@ -77,37 +111,30 @@ class HarmTest:
     factor: float
     allowed: float
     excess: Estimate
-    correlation: float
+    raising: Part
+    lowering: Part
 
     def lower(self, alpha: float) -> float:
         """One-sided (1 − α) lower bound of the excess."""
-        mine, theirs = self.candidate, self.incumbent
-        below = mine.rate - gamma_lower(mine.rate, mine.variance, alpha)
-        above = gamma_upper(theirs.rate, theirs.variance, theirs.largest, alpha) - theirs.rate
-        return self.excess.value - self._joined(below, above)
+        return self.excess.value - float(np.hypot(self.raising.below(alpha), self.lowering.above(alpha))[0])
 
     def upper(self, alpha: float) -> float:
         """One-sided (1 − α) upper bound of the excess."""
-        mine, theirs = self.candidate, self.incumbent
-        above = gamma_upper(mine.rate, mine.variance, mine.largest, alpha) - mine.rate
-        below = theirs.rate - gamma_lower(theirs.rate, theirs.variance, alpha)
-        return self.excess.value + self._joined(above, below)
+        return self.excess.value + float(np.hypot(self.raising.above(alpha), self.lowering.below(alpha))[0])
 
     def grown(self, growth: float) -> HarmTest:
         """What this test would look like with `growth` times as many customers: the same rates, less noise."""
 
         def rate(found: WeightedRate) -> WeightedRate:
-            return WeightedRate(
-                found.rate, found.variance / growth, found.largest / growth, found.effective_events * growth
-            )
+            return WeightedRate(found.rate, found.effective_events * growth)
 
-        error = self.excess.standard_error / math.sqrt(growth)
-        customers = round(self.excess.n_customers * growth)
         return replace(
             self,
             candidate=rate(self.candidate),
             incumbent=rate(self.incumbent),
-            excess=Estimate(self.excess.value, error, customers),
+            excess=self.excess.grown(growth),
+            raising=self.raising.grown(growth),
+            lowering=self.lowering.grown(growth),
         )
 
     def always(self, alpha: float, n_star: float) -> tuple[float, float]:
@@ -115,9 +142,12 @@ class HarmTest:
         low, high = sequence_bounds(self.excess, alpha, n_star)
         return min(low, self.lower(alpha)), max(high, self.upper(alpha))
 
-    def _joined(self, mine: float, theirs: float) -> float:
-        scaled = self.factor * theirs
-        return math.sqrt(max(mine**2 + scaled**2 - 2 * self.correlation * mine * scaled, 0.0))
+
+def next_event(weight: Floats) -> float:
+    """Σw³ / Σw² over decisions, as a share of all of them; 0 where nothing has weight."""
+    squares = weight**2
+    total = float(squares.sum())
+    return float((squares * weight).sum()) / total / weight.size if total > 0 else 0.0
 
 
 def compare_harm(sample: Sample, weights: Mapping[str, Floats], outcome: str, gate: Gate) -> HarmTest:
@@ -133,39 +163,37 @@ def compare_harm(sample: Sample, weights: Mapping[str, Floats], outcome: str, ga
         Its margins.
     """
     events = on_windows(sample.outcomes[:, sample.outcome_names.index(outcome)], sample.windows)
-    per_window = {whose: (weight * events).sum(axis=1) / events.shape[1] for whose, weight in weights.items()}
-    mine = _weighted_rate(sample, weights["candidate"], events, per_window["candidate"])
-    theirs = _weighted_rate(sample, weights["incumbent"], events, per_window["incumbent"])
-    relative = gate.harm_relative * theirs.rate >= gate.harm_absolute
-    factor, allowed = (1 + gate.harm_relative, 0.0) if relative else (1.0, gate.harm_absolute)
+    mine, theirs = (_weighted_rate(weights[whose], events) for whose in ("candidate", "incumbent"))
+    factor, allowed = tolerated(theirs.rate, gate)
+    adds = weights["candidate"] - factor * weights["incumbent"]
+    excess = sample.clusters.mean((adds * events).sum(axis=1) / events.shape[1])
+    poisson = float((adds**2 * events).sum()) / adds.size**2
+    clustered = excess.standard_error**2 if math.isfinite(excess.standard_error) else 0.0
+    wider = max(1.0, clustered / poisson) if poisson > 0 else 1.0
     return HarmTest(
         outcome=outcome,
         candidate=mine,
         incumbent=theirs,
         factor=factor,
         allowed=allowed,
-        excess=sample.clusters.mean(per_window["candidate"] - factor * per_window["incumbent"]),
-        correlation=_correlation(sample, per_window["candidate"], per_window["incumbent"]),
+        excess=excess,
+        raising=_part(np.maximum(adds, 0.0), events, wider),
+        lowering=_part(np.maximum(-adds, 0.0), events, wider),
     )
 
 
-def _weighted_rate(sample: Sample, weight: Floats, events: Floats, per_window: Floats) -> WeightedRate:
-    estimate = sample.clusters.mean(per_window)
-    poisson = float((weight**2 * events).sum()) / weight.size**2
-    clustered = estimate.standard_error**2 if math.isfinite(estimate.standard_error) else 0.0
+def tolerated(incumbent_rate: float, gate: Gate) -> tuple[float, float]:
+    """The factor f and the allowed excess: the wider of the relative and the absolute margin."""
+    relative = gate.harm_relative * incumbent_rate >= gate.harm_absolute
+    return (1 + gate.harm_relative, 0.0) if relative else (1.0, gate.harm_absolute)
+
+
+def _weighted_rate(weight: Floats, events: Floats) -> WeightedRate:
     weighted = weight * events
-    squares = float((weighted**2).sum())
-    return WeightedRate(
-        rate=estimate.value,
-        variance=max(poisson, clustered),
-        largest=float(weight.max()) / weight.size,
-        effective_events=float(weighted.sum()) ** 2 / squares if squares > 0 else 0.0,
-    )
+    total, squares = float(weighted.sum()), float((weighted**2).sum())
+    return WeightedRate(total / weight.size, total**2 / squares if squares > 0 else 0.0)
 
 
-def _correlation(sample: Sample, one: Floats, other: Floats) -> float:
-    """Correlation of two means per window, over customers; 0 where one of them does not vary."""
-    clusters = sample.clusters
-    first, second = clusters.sums(one - one.mean()), clusters.sums(other - other.mean())
-    scale = math.sqrt(float(first @ first) * float(second @ second))
-    return float(np.clip(float(first @ second) / scale, -1, 1)) if scale > 0 else 0.0
+def _part(adds: Floats, events: Floats, wider: float) -> Part:
+    n = adds.size
+    return Part(float((adds * events).sum()) / n, wider * float((adds**2 * events).sum()) / n**2, next_event(adds))

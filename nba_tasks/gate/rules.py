@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nba_tasks.dataset import FloatArray
 from nba_tasks.estimators import effective_size, largest_share
 from nba_tasks.gate.harms import HarmTest
+from nba_tasks.gate.placebo import Placebo
 from nba_tasks.gate.sample import Sample
 from nba_tasks.gate.sensitivity import Sensitivity
 from nba_tasks.gate.weights import MeanWeight, unsupported_mass
@@ -90,22 +91,6 @@ class Volume:
         if self.weeks is not None:
             text += f", or {max(1, math.ceil(self.weeks * (factor - 1)))} more weeks at today's volume"
         return text
-
-
-@dataclass(frozen=True)
-class Placebo:
-    """Rule 3's figures, computed before: effects that cannot be real.
-
-    Attributes
-    ----------
-    p_value : float
-        Of no difference between actions, given the state, in the reward earned in an epoch *before* its contact.
-    several_contacts_share : float
-        Share of epochs with more than one contact.
-    """
-
-    p_value: float
-    several_contacts_share: float
 
 
 def evidence(sample: Sample, weights: Mapping[str, Floats], gate: Gate, volume: Volume) -> RuleResult:
@@ -198,23 +183,43 @@ def sanity(
     return RuleResult("sanity", "pass", "propensities are usable and weights average 1", figures=figures)
 
 
-def placebo_rule(sample: Sample, placebo: Placebo | None, gate: Gate) -> RuleResult:
-    """Rule 3: where decisions were not logged, what happened before a contact must not depend on it."""
+def placebo_rule(sample: Sample, placebo: Placebo | None, gate: Gate, interval_days: int | None = None) -> RuleResult:
+    """Rule 3: where decisions were not logged, what happened in an epoch before its contact must not depend on it."""
     if sample.logged_share == 1:
         return RuleResult("placebo", "pass", "not needed: every decision was logged with its probability")
-    shorter = "choose a shorter decision interval, so that what triggered a contact falls before its epoch"
     if placebo is None:
         return RuleResult(
-            "placebo", "defer", "not every decision was logged, and the placebo check was not run", shorter
+            "placebo",
+            "defer",
+            f"{1 - sample.logged_share:.1%} of the decisions were not logged, and the placebo check was not run",
+            "judge with the times of contacts and events, or log each decision with its probability",
         )
-    figures = {"p_value": placebo.p_value, "several_contacts_share": placebo.several_contacts_share}
+    shorter = "a shorter grid.interval_days" + (f" than {interval_days}" if interval_days else "")
+    shorter += ", so that what triggered a contact lies before its epoch and can enter the state; then `nba rebuild`"
+    figures: dict[str, float] = {
+        "p_value": placebo.p_value,
+        "several_contacts_share": placebo.several_contacts_share,
+        "tests": len(placebo.tests),
+        "epochs": placebo.epochs,
+    }
     if placebo.p_value < gate.placebo_alpha:
-        found = "customers already differed before the contact: contacts take credit for what triggered them"
+        worst = min(placebo.tests, key=lambda test: test.p_value, default=None)
+        found = "what customers did in an epoch before its contact differs from what others did by then"
+        if worst is not None:
+            found += f" (action {worst.action}: {worst.difference:+.3g} {worst.measure} an epoch)"
+        found += ": contacts take credit for what triggered them"
         return RuleResult("placebo", "defer", found, shorter, figures)
-    if placebo.several_contacts_share > gate.max_several_contacts_share:
+    if not placebo.several_contacts_share <= gate.max_several_contacts_share:
+        if math.isnan(placebo.several_contacts_share):
+            return RuleResult(
+                "placebo", "defer", "contacts were not counted", "give the contacts of each epoch", figures
+            )
         found = f"{placebo.several_contacts_share:.1%} of epochs hold several contacts, of which only the first counts"
         return RuleResult("placebo", "defer", found, shorter, figures)
-    return RuleResult("placebo", "pass", "what happened before a contact does not depend on it", figures=figures)
+    found = f"what happened in {placebo.epochs:,} epochs before their contact does not depend on it"
+    if not placebo.tests:
+        found = "hardly anything happened in an epoch before its contact: no contact can take credit for it"
+    return RuleResult("placebo", "pass", found, figures=figures)
 
 
 def value(deciding: Deciding, volume: Volume, *, reliable: bool) -> RuleResult:
@@ -308,7 +313,8 @@ def propensities(sample: Sample, found: Sensitivity | None) -> RuleResult:
     )
     if found.yardstick is not None:
         figures |= {"gamma_yardstick": found.yardstick}
-        text += f" (hiding the strongest observed feature would be {found.yardstick:.2f})"
+        hidden = f", {found.hidden_feature}," if found.hidden_feature else ""
+        text += f" (hiding the strongest observed feature{hidden} would be {found.yardstick:.2f})"
     return RuleResult("propensities", "pass", text + "; a person must decide", figures=figures)
 
 

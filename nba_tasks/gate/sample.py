@@ -130,6 +130,11 @@ class Sample:
         """Rows of every decision in a window, of shape (n_decisions,)."""
         return self.windows.rows[self.windows.alive]
 
+    @cached_property
+    def decided_by(self) -> IntArray:
+        """The customer of every decision in a window, of shape (n_decisions,); in the order of `rows`."""
+        return np.repeat(self.windows.customer, self.windows.alive.sum(axis=1))
+
     @property
     def logged_share(self) -> float:
         """Share of the decisions whose propensity was logged."""

@@ -27,7 +27,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 
+from nba_tasks.dataset import FloatArray
 from nba_tasks.estimators import Critic, discounts, on_windows
 from nba_tasks.gate.sample import Sample
 
@@ -48,11 +50,39 @@ class Sensitivity:
         Γ at which its lower bound does.
     yardstick : float or None
         Γ that hiding the strongest observed feature would amount to.
+    hidden_feature : str or None
+        Which one that is.
     """
 
     gamma_estimate: float
     gamma_bound: float
     yardstick: float | None
+    hidden_feature: str | None = None
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """How far hiding the feature that tells most about the logged actions moves their odds."""
+
+    feature: str
+    gamma: float
+
+
+def odds_ratio(full: FloatArray, hidden: FloatArray, share: float = 0.95) -> float:
+    """The factor Γ that so large a share of decisions keep within, between the odds by two models.
+
+    Parameters
+    ----------
+    full, hidden : arrays of shape (n,)
+        Propensity of each logged action by a model with all features and by one that lacks some.
+    share : float
+        The largest factor of all would be that of one odd decision.
+    """
+    if not len(full):
+        return 1.0
+    edge = 1e-9
+    one, other = (logit(np.clip(p, edge, 1 - edge).astype(np.float64)) for p in (full, hidden))
+    return float(np.exp(np.quantile(np.abs(one - other), share)))
 
 
 def constant_critic(sample: Sample) -> Critic:
@@ -96,7 +126,7 @@ def sensitivity(
     critics: tuple[Critic, Critic] | None,
     alpha: float,
     margin: float,
-    yardstick: float | None = None,
+    yardstick: Yardstick | None = None,
 ) -> Sensitivity:
     """Search the odds ratios at which the estimate and the lower bound of Δ reach the margin.
 
@@ -109,7 +139,7 @@ def sensitivity(
     alpha : float
         One-sided error of the lower bound.
     margin : float
-    yardstick : float, optional
+    yardstick : Yardstick, optional
     """
     mine, theirs = critics or (constant_critic(sample),) * 2
     candidate, incumbent = (weights["candidate"], mine), (weights["incumbent"], theirs)
@@ -130,7 +160,8 @@ def sensitivity(
             low, high = (middle, high) if above(middle) else (low, middle)
         return math.exp(low)
 
-    return Sensitivity(gamma_estimate=flips(False), gamma_bound=flips(True), yardstick=yardstick)
+    known = (yardstick.gamma, yardstick.feature) if yardstick else (None, None)
+    return Sensitivity(flips(False), flips(True), *known)
 
 
 def _surprise(sample: Sample, weight: Floats, critic: Critic) -> tuple[Floats, Floats]:

@@ -16,10 +16,11 @@ from nba_tasks.estimators import Critic
 from nba_tasks.gate import rules
 from nba_tasks.gate.figures import Figure, OutcomeFigure, estimate_figures, outcome_figures
 from nba_tasks.gate.harms import compare_harm
+from nba_tasks.gate.placebo import Placebo
 from nba_tasks.gate.plain import plain
-from nba_tasks.gate.rules import Deciding, Placebo, RuleResult, Volume
+from nba_tasks.gate.rules import Deciding, RuleResult, Volume
 from nba_tasks.gate.sample import GateError, Sample, check_probabilities
-from nba_tasks.gate.sensitivity import Sensitivity, sensitivity
+from nba_tasks.gate.sensitivity import Sensitivity, Yardstick, sensitivity
 from nba_tasks.gate.weights import MeanWeight, mean_weights
 from nba_tasks.programme import Gate
 
@@ -64,6 +65,8 @@ class Verdict:
         BCa interval of the deciding difference; reported, never decisive.
     sensitivity : Sensitivity or None
         None where every propensity was logged.
+    placebo : Placebo or None
+        None where every propensity was logged, or the check was not run.
     """
 
     verdict: Outcome
@@ -76,6 +79,7 @@ class Verdict:
     mean_weights: Mapping[str, tuple[MeanWeight, ...]] | None = None
     bootstrap: tuple[float, float] | None = None
     sensitivity: Sensitivity | None = None
+    placebo: Placebo | None = None
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -98,8 +102,9 @@ def judge(
     n_star: float | None = None,
     placebo: Placebo | None = None,
     tail_gain: float | None = None,
-    yardstick: float | None = None,
+    yardstick: Yardstick | None = None,
     weeks: float | None = None,
+    interval_days: int | None = None,
     bootstrap_replicates: int = 1000,
 ) -> Verdict:
     """Apply all rules to one candidate.
@@ -124,10 +129,12 @@ def judge(
         Needed to promote where propensities were estimated.
     tail_gain : float, optional
         A model's opinion of the difference beyond the window, discounted to its start.
-    yardstick : float, optional
-        Odds ratio that hiding the strongest observed feature would amount to.
+    yardstick : Yardstick, optional
+        What hiding the strongest observed feature would amount to.
     weeks : float, optional
         Length of the evaluated log, for remedies in weeks.
+    interval_days : int, optional
+        The grid's, for remedies.
     bootstrap_replicates : int
         0 leaves the bootstrap interval out.
 
@@ -156,7 +163,7 @@ def judge(
     applied = (
         first,
         second,
-        rules.placebo_rule(sample, placebo, gate),
+        rules.placebo_rule(sample, placebo, gate, interval_days),
         *_gain_rules(sample, weights, gate, deciding, volume, n_star, first.status == second.status == "pass"),
         rules.tail(deciding, tail_gain, judged.tested_share),
         rules.agreement(_differences(estimates)),
@@ -173,6 +180,7 @@ def judge(
         mean_weights=tests,
         bootstrap=_bootstrap(sample, influence, gate.alpha, bootstrap_replicates),
         sensitivity=odds,
+        placebo=placebo,
     )
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nba_tasks.bounds import gamma_upper
-from nba_tasks.gate.harms import compare_harm
+from nba_tasks.bounds import gamma_lower, gamma_upper
+from nba_tasks.gate.harms import compare_harm, next_event
 from nba_tasks.gate.sample import Sample
 from nba_tasks.programme import Gate
 from nba_tasks.windows import cut_windows
@@ -21,8 +21,9 @@ def test_three_windows_by_hand() -> None:
     action 1 with 1/4 (weights 3/2, 1/2, 1/2), the incumbent with 3/4 (weights 1/2, 3/2, 3/2).
 
     Rates: (1/2 + 1/2)/3 = 1/3 against (3/2 + 3/2)/3 = 1; tolerated is f = 1.2 of it: D = 1/3 − 1.2 = −13/15.
-    Effective events (1/2 + 1/2)² / (1/4 + 1/4) = 2; the largest single event adds 3/2/3 = 1/2. Poisson variance
-    (1/4 + 1/4)/9 = 1/18; clustered: residuals −1/3, 1/6, 1/6: 3/2 · 1/6 / 9 = 1/36, the smaller one.
+    Effective events (1/2 + 1/2)² / (1/4 + 1/4) = 2. A decision adds z = 3/2 − 1.2/2 = 9/10 with action 0, and
+    1/2 − 1.2 · 3/2 = −13/10 with action 1. Both events lower the excess, by 26/30, with a Poisson variance of
+    2 · 169/100 / 9 = 338/900; clustered it is less. A further event would weigh 13/10 / 3; one that raises, 9/10 / 3.
     """
     sample, log = make_sample(3, epochs=1, horizon=1)
     sample = replace(
@@ -39,9 +40,14 @@ def test_three_windows_by_hand() -> None:
     assert test.excess.value == pytest.approx(-13 / 15)
     assert (test.factor, test.allowed) == (1.2, 0)
     assert test.candidate.effective_events == pytest.approx(2)
-    assert test.candidate.largest == pytest.approx(1 / 2)
-    assert test.candidate.variance == pytest.approx(1 / 18)
-    assert test.correlation == pytest.approx(1)
+    assert (test.raising.rate, test.raising.variance) == (0, 0)
+    assert test.raising.next_event == pytest.approx(0.9 / 3)
+    assert test.lowering.rate == pytest.approx(26 / 30)
+    assert test.lowering.variance == pytest.approx(338 / 900)
+    assert test.lowering.next_event == pytest.approx(1.3 / 3)
+    above = gamma_upper(0, 0, 0.3, 0.05)[0]
+    below = 26 / 30 - gamma_lower(26 / 30, 338 / 900, 0.05)[0]
+    assert test.upper(0.05) == pytest.approx(-13 / 15 + math.hypot(above, below), rel=1e-9)
 
 
 def test_a_rare_harm_gets_the_absolute_margin() -> None:
@@ -56,9 +62,26 @@ def test_without_events_the_bound_is_the_candidates_own() -> None:
     sample, log = make_sample(200, mdp=TinyMdp(np.array([1.0, 0]), np.full((2, 2, 2), 0.5), *np.zeros((2, 2, 2))))
     weights = {"candidate": sample.weigh(by_row(BETTER, log)), "incumbent": sample.weigh(by_row(LOGGING, log))}
     test = compare_harm(sample, weights, "left", Gate())
-    assert test.upper(0.05) == pytest.approx(gamma_upper(0, 0, test.candidate.largest, 0.05))
-    assert test.upper(0.05) == pytest.approx(-math.log(0.05) * test.candidate.largest)
+    assert test.upper(0.05) == pytest.approx(gamma_upper(0, 0, test.raising.next_event, 0.05)[0])
+    assert test.upper(0.05) == pytest.approx(-math.log(0.05) * test.raising.next_event)
     assert test.lower(0.05) <= 0
+
+
+def test_a_further_event_weighs_like_those_that_make_the_variance() -> None:
+    """Weights 1, 1, 2, 4: Σw³/Σw² = 74/22, over 4 decisions; equal weights give their own."""
+    assert next_event(np.array([[1.0, 1.0], [2.0, 4.0]])) == pytest.approx(74 / 22 / 4)
+    assert next_event(np.full((3, 2), 1.5)) == pytest.approx(1.5 / 6)
+    assert next_event(np.zeros((3, 2))) == 0
+
+
+def test_what_no_decision_could_add_needs_no_room() -> None:
+    """The candidate equals the incumbent: every z is −0.2 w, nothing could raise the excess."""
+    sample, log = make_sample(300)
+    weight = sample.weigh(by_row(LOGGING, log))
+    test = compare_harm(sample, {"candidate": weight, "incumbent": weight}, "left", Gate())
+    assert test.raising.next_event == 0
+    assert test.raising.above(0.05)[0] == 0
+    assert test.upper(0.05) < 0
 
 
 def test_bounds_widen_with_confidence_and_repeated_looks() -> None:

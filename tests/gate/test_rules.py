@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from nba_tasks.gate import rules
-from nba_tasks.gate.rules import Deciding, Placebo, Volume
+from nba_tasks.gate.placebo import Placebo
+from nba_tasks.gate.rules import Deciding, Volume
 from nba_tasks.gate.sensitivity import Sensitivity
 from nba_tasks.gate.weights import MeanWeight
 from nba_tasks.programme import Gate

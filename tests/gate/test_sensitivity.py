@@ -9,7 +9,7 @@ import pytest
 from nba_tasks.dataset import FloatArray
 from nba_tasks.estimators import Critic, doubly_robust
 from nba_tasks.gate.sample import Sample
-from nba_tasks.gate.sensitivity import LARGEST_GAMMA, constant_critic, sensitivity, worst_case
+from nba_tasks.gate.sensitivity import LARGEST_GAMMA, Yardstick, constant_critic, sensitivity, worst_case
 from tests.gate.cases import Floats, make_sample
 from tests.tiny_mdp import BETTER, LOGGING, by_row
 
@@ -71,7 +71,7 @@ def test_flips_where_it_says() -> None:
     sample, log = make_sample(6_000, logged=False)
     candidate = by_row(0.7 * LOGGING + 0.3 * BETTER, log)
     weights = {"candidate": sample.weigh(candidate), "incumbent": sample.weigh(sample.incumbent)}
-    found = sensitivity(sample, weights, None, 0.05, 0.0, yardstick=1.2)
+    found = sensitivity(sample, weights, None, 0.05, 0.0, yardstick=Yardstick("wealth", 1.2))
     assert 1 < found.gamma_bound < found.gamma_estimate < LARGEST_GAMMA
     critic = constant_critic(sample)
     pair = (weights["candidate"], critic), (weights["incumbent"], critic)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from nba_tasks.bounds import spent_alpha
 from nba_tasks.estimators import Critic
-from nba_tasks.gate import SCHEMA, GateError, Placebo, Sample, Verdict, judge
+from nba_tasks.gate import SCHEMA, GateError, Placebo, Sample, Verdict, Yardstick, judge
 from nba_tasks.windows import cut_windows
 from tests.gate.cases import FUTILE, SMALL, Floats, make_sample
 from tests.tiny_mdp import BETTER, FATIGUE, LOGGING, WORSE, TinyMdp, by_row
@@ -67,7 +67,7 @@ def test_the_report_is_json_with_a_stable_schema() -> None:
     assert plain["schema"] == SCHEMA == 2
     assert set(plain) == {
         "schema", "verdict", "needs_person", "rules", "judged", "deciding", "estimates", "outcomes", "mean_weights",
-        "bootstrap", "sensitivity", "reasons",
+        "bootstrap", "sensitivity", "placebo", "reasons",
     }  # fmt: skip
     assert [rule["rule"] for rule in plain["rules"]] == [
         "evidence", "sanity", "placebo", "value", "harm:left", "tail", "agreement", "propensities",
@@ -112,7 +112,7 @@ def test_estimated_propensities_need_a_placebo_and_a_person() -> None:
     sample, log = make_sample(logged=False)
     candidate = by_row(HALF_BETTER, log)
     assert judge(sample, candidate, SMALL).verdict == "DEFER"
-    verdict = judge(sample, candidate, SMALL, placebo=Placebo(0.5, 0.0), yardstick=1.5)
+    verdict = judge(sample, candidate, SMALL, placebo=Placebo(0.5, 0.0), yardstick=Yardstick("wealth", 1.5))
     assert verdict.verdict == "PROMOTE"
     assert verdict.needs_person
     assert verdict.sensitivity is not None
