@@ -82,6 +82,7 @@ hillstrom: setup ## real customers of a randomised e-mail test: DATA=hillstrom.c
 	@if [ -z "$(DATA)" ]; then echo 'say where the data is: make hillstrom DATA=path/to/hillstrom.csv.xz' >&2; exit 1; fi
 	@$(BIN)/python -m nba_tasks.stack hillstrom "$(DATA)"
 
+.PHONY: study-harm
 study-harm: setup ## candidates at the harm margin: how often they pass (QUICK=1: minutes)
 	@$(BIN)/python -m bench.study_harm $(if $(QUICK),--quick)
 
