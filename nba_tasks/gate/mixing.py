@@ -2,6 +2,8 @@
 
 The gain that a gate certifies is its lower bound, if every rule passes: λ maximises predicted lower bound × predicted
 power. The bound alone would be pushed to where the power is just what is asked for, and fail there one time in five.
+And a failure costs more than one gain: it spends α, and the loop stands still until the next candidate. So a bold λ is
+taken only where none is nearly sure to pass.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ Floats = NDArray[np.float64]
 
 MIXES = tuple(round(0.05 * step, 2) for step in range(1, 21))
 """The shares tried by default."""
+
+SURE_POWER = 0.95
+"""A step with at least this predicted power is taken before any bolder one."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,8 @@ def choose_mix(
     if not qualified:
         nearest = max(forecasts, key=lambda forecast: (-len(forecast.obstacles), forecast.power))
         return MixChoice(None, forecasts, tuple(f"at λ = {nearest.mix:g}: {why}" for why in nearest.obstacles))
-    best = max(qualified, key=lambda forecast: forecast.predicted_lower * forecast.power)
+    sure = [forecast for forecast in qualified if forecast.power >= SURE_POWER]
+    best = max(sure or qualified, key=lambda forecast: forecast.predicted_lower * forecast.power)
     return MixChoice(best.mix, forecasts, ())
 
 

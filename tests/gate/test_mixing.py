@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nba_tasks.gate import GateError, choose_mix
+from nba_tasks.gate.mixing import SURE_POWER
 from nba_tasks.gate.plain import plain
 from tests.gate.cases import FUTILE, SMALL, Floats, make_sample
 from tests.tiny_mdp import BETTER, FATIGUE, LOGGING, WORSE, TinyMdp, by_row
@@ -25,8 +26,24 @@ def test_a_real_gain_opens_the_gate_and_the_best_predicted_bound_is_chosen() -> 
     assert choice.mix is not None
     assert not choice.reasons
     qualified = [f for f in choice.forecasts if not f.obstacles]
-    assert choice.mix == max(qualified, key=lambda f: f.predicted_lower).mix
+    sure = [f for f in qualified if f.power >= SURE_POWER]
+    assert choice.mix == max(sure, key=lambda f: f.predicted_lower).mix
     json.dumps(plain(choice), allow_nan=False)
+
+
+def test_a_bold_step_is_taken_only_where_none_is_sure() -> None:
+    sample, log = make_sample(3_000)
+    at = mixtures(log.state[:, 0].astype(int), BETTER)
+    few, more = (choose_mix(sample, at.__getitem__, GATE, gate_customers=n, mixes=tuple(at)) for n in (450, 550))
+    bold = {
+        id(choice): max((f for f in choice.forecasts if not f.obstacles), key=lambda f: f.predicted_lower * f.power)
+        for choice in (few, more)
+    }
+    assert bold[id(few)].power < SURE_POWER
+    assert few.mix == bold[id(few)].mix
+    assert bold[id(more)].power < SURE_POWER
+    assert more.mix is not None
+    assert more.mix < bold[id(more)].mix
 
 
 def test_the_standard_error_is_scaled_to_the_gate() -> None:
