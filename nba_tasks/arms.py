@@ -15,6 +15,9 @@ from nba_tasks.bounds import Clusters, Estimate
 from nba_tasks.dataset import IntArray
 from nba_tasks.policy import Floats
 
+HOLDOUT, BUSINESS_AS_USUAL, SERVED = "h", "b", "s"
+"""As the history keeps them: never contacted, decided for by version 0, decided for by the policy in use."""
+
 CONCENTRATION = 100.0
 """How near its stated shares a broken assignment is expected to lie: about 5 points off are found soonest."""
 

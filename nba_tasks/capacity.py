@@ -126,8 +126,9 @@ class Prices:
 
         def one(rows: slice) -> None:
             block = _Block.of(found[rows], value[rows], eligible[rows])
-            moved = block.move(self)[0].T * self.trim
-            moved[:, 0] += 1 - moved.sum(axis=1)
+            moved = np.maximum(block.move(self)[0].T * self.trim, 0.0)
+            # What was cut off is left alone; rounding may have left a hair too much instead.
+            moved[:, 0] = np.maximum(moved[:, 0] + 1 - moved.sum(axis=1), 0.0)
             found[rows] = moved
 
         with ThreadPoolExecutor(max_workers=2) as pool:

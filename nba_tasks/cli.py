@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import getpass
 import logging
 from typing import Annotated
 
@@ -150,6 +151,31 @@ def rollback(name: Name) -> None:
 
     gone, back = review.roll_back(database.warehouse(), _programme(name), decided_by=getpass.getuser())
     typer.echo(f"version {gone} is out of use; version {back} is the champion again")
+
+
+By = Annotated[str, typer.Option("--by", help="who says so; default: the operating system's user")]
+
+
+@app.command()
+def stop(
+    name: Name,
+    reason: Annotated[str, typer.Option("--reason", help="kept, and shown to whoever asks why there is no list")],
+    by: By = "",
+) -> None:
+    """Stop a programme's lists at once: nothing more is published, and what is out has expired."""
+    from nba_tasks import steps
+
+    ran, expired = steps.stop(_programme(name), by or getpass.getuser(), reason)
+    typer.echo(f"{name} {'is stopped' if ran else 'was stopped before'}; {expired} list(s) have expired")
+
+
+@app.command()
+def resume(name: Name, by: By = "") -> None:
+    """Let a stopped programme publish again, from its next night on."""
+    from nba_tasks import database, switch
+
+    done = switch.resume(database.warehouse(), _programme(name), by or getpass.getuser())
+    typer.echo(f"{name} {'publishes again' if done else 'was not stopped'}")
 
 
 @app.command()

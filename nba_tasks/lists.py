@@ -17,10 +17,11 @@ from nba_tasks.dataset import BoolArray
 from nba_tasks.policy import Floats
 from nba_tasks.programme import CustomerFeature
 from nba_tasks.shape import Shape
+from nba_tasks.tonight import Night
 
 
 def summarise(
-    shape: Shape, decisions: pd.DataFrame, state: Floats, eligible: BoolArray, probability: Floats
+    shape: Shape, decisions: pd.DataFrame, state: Floats, eligible: BoolArray, night: Night
 ) -> dict[str, Any]:
     """Counts and averages of a list, in plain JSON values.
 
@@ -29,11 +30,12 @@ def summarise(
     decisions : DataFrame of n rows
         With `index` (the action drawn), `expected`, `over`, `explored` and `arm`.
     state : array of shape (n, n_features)
-    eligible, probability : arrays of shape (n, n_actions)
+    eligible : array of shape (n, n_actions)
+    night : Night
     """
     if decisions.empty:
         return {"decisions": 0, "to_send": 0, "explored": None, "expected_value": None, "value_over_no_action": None,
-                "arms": [], "actions": [], "segments": []}  # fmt: skip
+                "arms": [], "actions": [], "segments": [], "limits": []}  # fmt: skip
     drawn = decisions["index"].to_numpy()
     value = decisions["expected"].to_numpy(np.float64)
     return {
@@ -51,13 +53,14 @@ def summarise(
                 "action_id": action.action_id,
                 "channel": action.channel,
                 "decisions": int((drawn == action.index).sum()),
-                "chances": float(probability[:, action.index].sum()),
+                "chances": float(night.probability[:, action.index].sum()),
                 "allowed": int(eligible[:, action.index].sum()),
                 "expected_value": _mean(value[drawn == action.index]),
             }
             for action in shape.actions
         ],
         "segments": _segments(shape, drawn, value, state),
+        "limits": [use.to_dict() for use in night.uses],
     }
 
 

@@ -12,17 +12,17 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection, Engine
 
-from nba_tasks import database, lists
+from nba_tasks import database, lists, switch
 from nba_tasks.batches import Batch, read_batch
 from nba_tasks.dataset import BoolArray
-from nba_tasks.drawing import draw
+from nba_tasks.decisions import OWN, decisions_of, to_send
+from nba_tasks.hashing import hash63
 from nba_tasks.policy import Floats, apply_rules
 from nba_tasks.programme import Consent, Programme
-from nba_tasks.score import BUSINESS_AS_USUAL, HOLDOUT, SERVED, Serving, permitted, unpack
+from nba_tasks.score import Serving, permitted, unpack
 from nba_tasks.shape import Shape
+from nba_tasks.tonight import Night, draw_night
 from nba_tasks.transitions import shape_of
-
-ARMS = {HOLDOUT: "holdout", BUSINESS_AS_USUAL: "business as usual", SERVED: "served policy"}
 
 
 class PublishError(RuntimeError):
@@ -99,8 +99,8 @@ def publish(
     Raises
     ------
     PublishError
-        The night was not scored to its end with this policy and these settings, or an implausible share of the
-        customers scored has vanished from the CRM since.
+        The night was not scored to its end with this policy and these settings, an implausible share of the customers
+        scored has vanished from the CRM since, or somebody has stopped the programme.
     """
     today = today or dt.datetime.now(programme.grid.zone).date()
     with warehouse.connect() as reader, crm.begin() as writer:
@@ -114,16 +114,20 @@ def publish(
         eligible, gone = _recheck(writer, shape, scores)
         scores, eligible = scores[~gone].reset_index(drop=True), eligible[~gone]
         probability, changed = _redraw(scores, eligible, serve)
-        decisions = _decisions(programme, shape, as_of, run_id, scores, eligible, probability)
-        to_send = _to_send(shape, decisions)
+        night = _draw(shape, scores, eligible, probability)
+        decisions = decisions_of(shape, run_id, scores, eligible, probability, night)
+        chosen = to_send(shape, decisions)
         dry = dry_run or as_of != today
         state = np.array(scores["state"].tolist(), dtype=np.float64).reshape(len(scores), -1)
-        summary = lists.summarise(shape, decisions, state, eligible, probability)
+        summary = lists.summarise(shape, decisions, state, eligible, night)
         lists.record(warehouse, batch.programme_id, as_of, run_id, serve.version, summary, dry_run=dry)
-        result = Publication(as_of, serve.version, len(decisions), len(to_send), False, changed + int(gone.sum()))
+        result = Publication(as_of, serve.version, len(decisions), len(chosen), False, changed + int(gone.sum()))
         if dry:
             return result
-        _write(writer, programme, as_of, run_id, serve.version, decisions, to_send)
+        # The last thing before anything is written: whoever throws the switch now finds the list expired.
+        if why := switch.stopped(reader, programme):
+            raise PublishError(f"{programme.programme} is {why}; `nba resume {programme.programme}` puts it back")
+        _write(writer, programme, as_of, run_id, serve.version, decisions, chosen)
     return Publication(**{**result.__dict__, "written": True})
 
 
@@ -236,103 +240,13 @@ def _redraw(scores: pd.DataFrame, eligible: BoolArray, serve: Serving) -> tuple[
     return probability, int(changed.sum())
 
 
-def _decisions(
-    programme: Programme,
-    shape: Shape,
-    as_of: dt.date,
-    run_id: str,
-    scores: pd.DataFrame,
-    eligible: BoolArray,
-    probability: Floats,
-) -> pd.DataFrame:
-    """One row per due customer, in the columns of the CRM's `decisions`, and `index`, the action's number."""
-    ids = np.array([a.action_id for a in shape.actions], dtype=object)
-    if scores.empty:
-        return pd.DataFrame(
-            {"decision_id": [], "customer_id": [], "index": [], "expected": [], "over": [], "reason": []}
-        )
-    index = draw(probability, scores["draw"].to_numpy())
-    rows = np.arange(len(index))
-    value = np.array(scores["expected_value"].tolist(), dtype=np.float64)
-    possible = probability > 0
-    expected, nothing = value[rows, index], np.where(eligible[:, 0], value[:, 0], np.nan)
-    return pd.DataFrame(
-        {
-            "decision_id": f"{programme.programme}/{as_of}/" + scores["customer_id"],
-            "programme": programme.programme,
-            "customer_id": scores["customer_id"],
-            "decided_at": dt.datetime.combine(as_of, dt.time(), programme.grid.zone),
-            "action_id": ids[index],
-            # As the contract has it, only what had a chance: an action without support is as good as forbidden.
-            "eligible_actions": ["{" + ",".join(f'"{i}"' for i in ids[row]) + "}" for row in possible],
-            "probabilities": _over_eligible(probability, possible),
-            "expected_values": _over_eligible(value, possible),
-            "reason": _reasons(ids, index, value, eligible, scores["arm"].to_numpy(str)),
-            "explored": index != probability.argmax(axis=1),
-            "arm": scores["arm"].map(ARMS),
-            "policy_version": scores["policy_version"].astype(str),
-            "run_id": run_id,
-            "published_at": dt.datetime.now(dt.UTC),
-            "index": index,
-            "expected": expected,
-            "over": expected - nothing,
-        }
-    )
-
-
-def _over_eligible(values: Floats, eligible: BoolArray) -> list[str]:
-    """Array literals over each row's eligible actions; a value that is not known is null."""
-    texts = values.astype(str).astype(object)
-    texts[np.isnan(values)] = "NULL"
-    return ["{" + ",".join(row[allowed]) + "}" for row, allowed in zip(texts, eligible, strict=True)]
-
-
-def _reasons(
-    ids: NDArray[Any], index: NDArray[np.int64], value: Floats, eligible: BoolArray, arm: NDArray[np.str_]
-) -> list[str]:
-    """One sentence per decision: what the choice is worth against doing nothing, and the runner-up."""
-    rows = np.arange(len(index))
-    others = np.where(eligible, value, -np.inf)
-    others[np.isnan(others)] = -np.inf
-    others[rows, index] = -np.inf
-    second = others.argmax(axis=1)
-    sentences = []
-    for i, action in enumerate(index):
-        gap = value[i, action] - others[i, second[i]]
-        if arm[i] == HOLDOUT:
-            sentence = "holdout group: nobody here is contacted, so that the effect of contacts can be measured"
-        elif np.isnan(value[i, action]):
-            sentence = "business as usual"
-        elif eligible[i].sum() == 1:
-            sentence = f"{ids[action]} is the only action allowed"
-        elif gap >= 0:
-            sentence = f"{ids[action]} is worth {gap:.2f} more than {ids[second[i]]}, the next best"
-        else:
-            sentence = f"{ids[second[i]]} looks {-gap:.2f} better; {ids[action]} was drawn to keep learning"
-        sentences.append(sentence)
-    return sentences
-
-
-def _to_send(shape: Shape, decisions: pd.DataFrame) -> pd.DataFrame:
-    """The part of the decisions that is a contact."""
-    channels = {a.action_id: a.channel for a in shape.actions}
-    if decisions.empty:
-        return decisions
-    chosen = decisions[decisions["index"] > 0]
-    return pd.DataFrame(
-        {
-            "decision_id": chosen["decision_id"],
-            "programme": chosen["programme"],
-            "list_date": chosen["decided_at"].map(lambda moment: moment.date()),
-            "customer_id": chosen["customer_id"],
-            "action_id": chosen["action_id"],
-            "channel": chosen["action_id"].map(channels),
-            "expected_value": chosen["expected"],
-            "value_over_no_action": chosen["over"],
-            "reason": chosen["reason"],
-            "policy_version": chosen["policy_version"],
-        }
-    )
+def _draw(shape: Shape, scores: pd.DataFrame, eligible: BoolArray, probability: Floats) -> Night:
+    """Tonight's draw; the same scores give the same one."""
+    programme = shape.programme
+    value = np.array(scores["expected_value"].tolist(), dtype=np.float64).reshape(eligible.shape)
+    seed = hash63(programme.programme, "draw", f"{programme.salt}|{shape.as_of}", "everybody")
+    arm, uniform = scores["arm"].to_numpy(str), scores["draw"].to_numpy(np.float64)
+    return draw_night(shape, arm, value, eligible, probability, uniform, seed)
 
 
 def _write(
@@ -359,7 +273,7 @@ def _write(
         | {"valid_until": dt.datetime.combine(as_of + dt.timedelta(days=1), dt.time(), programme.grid.zone)},
     )
     if len(decisions):
-        columns = [c for c in decisions.columns if c not in ("index", "expected", "over")]
+        columns = [c for c in decisions.columns if c not in OWN]
         database.copy_frame(crm, programme.crm.relations.decisions, decisions[columns])
         database.copy_frame(crm, programme.crm.relations.campaign_list, to_send)
 
@@ -380,6 +294,11 @@ def _expire(crm: Connection, programme: Programme, before: dt.date, reason: str)
 
 def expire(crm: Engine, programme: Programme, as_of: dt.date, reason: str) -> int:
     """Mark lists of earlier nights expired: after a failed, late or stale night nobody may send yesterday's.
+
+    Parameters
+    ----------
+    as_of : date
+        The lists before it.
 
     Returns
     -------

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Engine
 
 from nba_tasks import database, registry
+from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT
 from nba_tasks.batches import read_batch
-from nba_tasks.dataset import BoolArray, FloatArray
+from nba_tasks.dataset import BoolArray, FloatArray, IntArray
 from nba_tasks.policy import Floats, apply_rules, explore
 from nba_tasks.policy_store import StoredPolicy
 from nba_tasks.programme import Programme
+from nba_tasks.reasons import moved_most
 from nba_tasks.shape import Shape
 from nba_tasks.transitions import epoch_parameters, shape_of
-
-HOLDOUT, BUSINESS_AS_USUAL, SERVED = "h", "b", "s"
 
 
 @dataclass(frozen=True)
@@ -152,19 +152,23 @@ def _scores(due: pd.DataFrame, shape: Shape, serve: Serving) -> pd.DataFrame:
     state = due[[f.column for f in shape.features]].to_numpy(np.float32)
     eligible = permitted(unpack(due["eligible"].to_numpy(), len(shape.actions)), due["arm"].to_numpy(str))
     probability = apply_rules(serve.probabilities(state, eligible, due["arm"].to_numpy(str)), eligible)
+    n_actions = len(shape.actions)
+    value = serve.served.values(state, n_actions)
+    moved = moved_most(lambda states: serve.served.values(states, n_actions), state, eligible, value)
     return pd.DataFrame(
         {
             "customer_key": due["customer_key"],
             "epoch": due["epoch"],
             "eligible": (eligible * (1 << np.arange(eligible.shape[1]))).sum(axis=1),
             "state": _array_literals(state),
-            "expected_value": _array_literals(serve.served.values(state, len(shape.actions))),
+            "expected_value": _array_literals(value),
             "probability": _array_literals(probability),
+            "moved": _array_literals(moved),
         }
     )
 
 
-def _array_literals(values: FloatArray) -> list[str]:
+def _array_literals(values: FloatArray | IntArray) -> list[str]:
     """Rows of an array as Postgres array literals; every number reads back as the same number."""
     distinct, where = np.unique(values, return_inverse=True)
     texts = distinct.astype(str).astype(object)

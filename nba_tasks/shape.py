@@ -41,6 +41,7 @@ class CatalogueAction:
     active_from: dt.date | None
     active_to: dt.date | None
     features: tuple[float, ...]
+    daily_capacity: int | None = None
 
     def active_on(self, day: dt.date) -> bool:
         """Whether the action may be chosen on a date: from `active_from` on, before `active_to`."""
@@ -307,7 +308,7 @@ def read_shape(connection: Connection, programme: Programme, programme_id: int, 
     rows = connection.execute(
         sa.text(
             """
-            select distinct on (a.action) a.action, a.action_id, v.channel,
+            select distinct on (a.action) a.action, a.action_id, v.channel, v.daily_capacity,
                 coalesce(v.cost, 0) as cost, coalesce(v.features, '{}') as features,
                 (v.active_from at time zone :zone)::date as active_from,
                 (v.active_to at time zone :zone)::date as active_to,
@@ -337,4 +338,6 @@ def _action(programme: Programme, row: Any, as_of: dt.date) -> CatalogueAction:
             f"it lists {', '.join(programme.channels)}"
         )
     active_to = min(row.active_to or as_of, as_of) if row.gone else row.active_to
-    return CatalogueAction(row.action, row.action_id, row.channel, row.cost, row.active_from, active_to, values)
+    return CatalogueAction(
+        row.action, row.action_id, row.channel, row.cost, row.active_from, active_to, values, row.daily_capacity
+    )

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from sqlalchemy.engine import Engine
 
-from nba_tasks import contract, database, history, ledger, review, transitions
+from nba_tasks import contract, database, history, ledger, review, switch, transitions
 from nba_tasks import pull as pulling
 from nba_tasks import validate as validation
 from nba_tasks.batches import read_batch
@@ -163,6 +163,11 @@ def plan_night(programme: Programme, as_of: dt.date) -> int | None:
 
     with warehouse().connect() as connection:
         read_batch(connection, programme, as_of)
+        if why := switch.stopped(connection, programme):
+            log.warning(
+                "%s is %s. Nothing is published until `nba resume %s`", programme.programme, why, programme.programme
+            )
+            return None
     if done := publishing.published(crm(programme), programme, as_of):
         log.info(
             "%s is published already (version %s, %s decisions, %s to send) and stays as it is",
@@ -245,6 +250,20 @@ def expire(programme: Programme, as_of: dt.date, *, dry_run: bool = False) -> No
 
 class NightFailed(RuntimeError):
     """A night without a list; the message says what became of the lists before."""
+
+
+def stop(programme: Programme, by: str, reason: str) -> tuple[bool, int]:
+    """Stop a programme: nothing more is published, and no list that is out may be sent any more.
+
+    Returns
+    -------
+    tuple of bool and int
+        Whether it ran before, and how many lists were still valid.
+    """
+    from nba_tasks import publish as publishing
+
+    ran = switch.stop(warehouse(), programme, by, reason)
+    return ran, publishing.expire(crm(programme), programme, dt.date.max, f"stopped by {by}: {reason}")
 
 
 def check(programme: Programme) -> list[contract.Finding]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from nba_tasks import lists
 from nba_tasks.shape import CatalogueAction, Shape
+from nba_tasks.tonight import Night
 from tests.loop import AS_OF, Installation, sales_channels
 
 ACTIONS = tuple(
@@ -46,7 +47,8 @@ def summary(given: list[tuple[int, str, bool, int, float | None]]) -> dict[str, 
             "over": np.zeros(n),
         }
     )
-    return lists.summarise(SHAPE, decisions, state, np.ones((n, 3), bool), np.full((n, 3), 1 / 3))
+    night = Night(np.full((n, 3), 1 / 3), np.array(drawn, dtype=np.int64))
+    return lists.summarise(SHAPE, decisions, state, np.ones((n, 3), bool), night)
 
 
 @given(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from nba_tasks import publish, registry, score, steps
+from nba_tasks import publish, registry, score, steps, switch
 from nba_tasks.drawing import draw
 from tests.databases import TestServer, killed_at
 from tests.loop import AS_OF, Installation
@@ -295,3 +296,66 @@ def test_draws_follow_the_probabilities() -> None:
     assert (np.abs(frequency - probability) <= 4.4 * np.sqrt(probability * (1 - probability) / len(uniform))).all()
     edge = draw(np.array([[0.5, 0.5, 0.0]]), np.array([np.nextafter(1, 0)]))
     assert edge.tolist() == [1], "an action without a chance is never drawn, even at the end of the scale"
+
+
+def test_a_list_keeps_its_capacities(trained: Installation, night: Callable[..., Any]) -> None:
+    """Three letters, and four e-mails by the channel's limit: no more are listed, and the log holds exact odds."""
+    limited = {"email": {"consent": "consent_email", "daily_limit": 4}}
+    content = trained.programme.model_dump()
+    made = type(trained.programme).model_validate(content | {"channels": content["channels"] | limited})
+    with trained.warehouse.begin() as connection:
+        connection.exec_driver_sql("update history.action_versions set daily_capacity = 3 where channel = 'mail'")
+    try:
+        night(dry_run=True)
+        version = registry.version_of(made, "version_0")
+        assert version is not None
+        serve = score.serving(made, version)
+        published = publish.publish(trained.crm, trained.warehouse, made, AS_OF, serve, "a run", today=AS_OF)
+    finally:
+        with trained.warehouse.begin() as connection:
+            connection.exec_driver_sql("update history.action_versions set daily_capacity = null")
+    assert published.written
+    listed = dict(rows(trained, "select channel, count(*) from campaign_list group by channel"))
+    assert 0 < listed["mail"] <= 3
+    assert 0 < listed["email"] <= 4
+    odds = rows(
+        trained,
+        """
+        select sum(p) from decisions, unnest(eligible_actions, probabilities) as t (action, p)
+        where programme is not null and action in ('mail', 'email') group by action
+        """,
+    )
+    assert all(total <= 4 for (total,) in odds)
+    assert listed["email"] == pytest.approx(max(total for (total,) in odds), abs=1)
+    (limits,) = trained.databases.rows("select summary -> 'limits' from nba.lists where run_id = 'a run' limit 1")[0]
+    assert {limit["name"] for limit in limits} == {"mail", "channel email"}
+    assert all(limit["price"] is None for limit in limits), "version 0 knows no values"
+
+
+def test_the_kill_switch_holds_to_the_last_moment(trained: Installation, night: Callable[..., Any]) -> None:
+    """Stopped between scoring and publishing: nothing is written. Stopped after it: the list has expired."""
+    night(dry_run=True)
+    assert steps.stop(trained.programme, "ana", "wrong prices in the letter") == (True, 0)
+    try:
+        with pytest.raises(publish.PublishError, match=r"stopped by ana on .*: wrong prices in the letter"):
+            night(scored=True)
+        assert rows(trained, "select count(*) from publications") == [(0,)]
+        assert steps.plan_night(trained.programme, AS_OF) is None
+        assert steps.stop(trained.programme, "ben", "again") == (False, 0), "the first reason stands"
+    finally:
+        assert switch.resume(trained.warehouse, trained.programme, "ana")
+    assert not switch.resume(trained.warehouse, trained.programme, "ana")
+    assert night(scored=True).written
+    assert steps.stop(trained.programme, "ana", "once more") == (True, 1)
+    switch.resume(trained.warehouse, trained.programme, "ana")
+    assert rows(trained, "select expired_reason from publications") == [("stopped by ana: once more",)]
+
+
+def test_two_publishers_at_once_publish_one_list(trained: Installation, night: Callable[..., Any]) -> None:
+    night(dry_run=True)
+    with ThreadPoolExecutor(2) as pool:
+        made = list(pool.map(lambda _: night(scored=True), range(2)))
+    assert sorted(publication.written for publication in made) == [False, True]
+    assert rows(trained, "select count(*) from publications") == [(1,)]
+    decided = rows(trained, "select count(*), count(distinct customer_id) from decisions where programme is not null")
+    assert decided == [(made[0].decisions, made[0].decisions)]

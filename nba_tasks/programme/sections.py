@@ -59,9 +59,10 @@ class Grid(Section):
 
 
 class Channel(Section):
-    """A channel and the customer column that holds consent to it (`null`: no consent needed)."""
+    """A channel: the customer column that holds consent to it (`null`: no consent needed), and its slots a night."""
 
     consent: Identifier | None = None
+    daily_limit: int | None = Field(None, ge=0, description="contacts a night, over all of its actions; null: no limit")
 
 
 class Actions(Section):
@@ -139,6 +140,12 @@ class Layers(Section):
         "auto", description="λ, the new policy's share; auto: chosen on the select split"
     )
     epsilon: Share = Field(0.05, description="share of decisions explored at random over supported actions")
+    even_share: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="part of scarce slots dealt out in proportion to the wishes, whatever the value",
+    )
 
     @field_validator("mix")
     @classmethod
@@ -188,9 +195,10 @@ class Review(Section):
 
 
 class Publish(Section):
-    """What the nightly list does where there is no champion yet."""
+    """What the nightly list does where there is no champion yet, and what it may cost."""
 
     serve_version_0: bool = False
+    budget: float | None = Field(None, ge=0, description="cost of a night's contacts; null: no limit")
 
 
 class Startup(Section):

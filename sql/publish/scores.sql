@@ -7,6 +7,7 @@ select
     s.state,
     s.expected_value,
     s.probability,
+    s.moved,
     s.policy_version,
     nba.uniform(:programme, 'draw', :salt || '|' || :as_of, c.customer_id) as draw
 from nba.scores as s
