@@ -36,7 +36,13 @@ def promotion_review(name: str, selected: Programme) -> Any:
                 type=["null", "integer"],
                 title="Gate",
                 description_md="Its number in the ledger. Empty: the gate that started this run, else the newest.",
-            )
+            ),
+            "demotion_id": Param(
+                None,
+                type=["null", "integer", "string"],
+                title="Demotion",
+                description_md="A proposal of the outcomes DAG to take the policy in use out of it; instead of a gate.",
+            ),
         },
         tags=["next best action", name],
         doc_md=__doc__,
@@ -46,6 +52,8 @@ def promotion_review(name: str, selected: Programme) -> Any:
         def report(**context: Any) -> dict[str, Any]:
             from nba_tasks import steps
 
+            if (proposal := context["params"]["demotion_id"]) is not None:
+                return steps.demotion_report(programme(name), int(proposal))
             wanted = context["params"]["gate_id"] or from_event(context, "gate_id")
             found = steps.review_report(programme(name), wanted, context["run_id"])
             return found | {"body": f"[The evidence in full]({gate_page(found['gate_id'])})\n\n{found['body']}"}
@@ -74,19 +82,16 @@ def promotion_review(name: str, selected: Programme) -> Any:
         def close(gate: dict[str, Any]) -> None:
             from nba_tasks import steps
 
-            steps.close_review(programme(name), gate["gate_id"])
+            if gate["gate_id"] is not None:
+                steps.close_review(programme(name), gate["gate_id"])
 
         @task
         def promote(gate: dict[str, Any], **context: Any) -> None:
-            from nba_tasks import steps
-
-            steps.answer_review(programme(name), gate["gate_id"], context["ti"].xcom_pull(task_ids="ask"))
+            _answer(name, gate, context["ti"].xcom_pull(task_ids="ask"))
 
         @task(trigger_rule="none_failed")
         def reject(gate: dict[str, Any], **context: Any) -> None:
-            from nba_tasks import steps
-
-            steps.answer_review(programme(name), gate["gate_id"], context["ti"].xcom_pull(task_ids="ask"))
+            _answer(name, gate, context["ti"].xcom_pull(task_ids="ask"))
 
         gate = report()
         for task_or_operator in (gate, ask):
@@ -98,6 +103,15 @@ def promotion_review(name: str, selected: Programme) -> Any:
         ask >> promoted >> reject(gate)
 
     return build()
+
+
+def _answer(name: str, gate: dict[str, Any], answer: dict[str, Any] | None) -> None:
+    from nba_tasks import steps
+
+    if gate["gate_id"] is None:
+        steps.answer_demotion(programme(name), gate["demotion_id"], answer)
+    else:
+        steps.answer_review(programme(name), gate["gate_id"], answer)
 
 
 for _name, _programme in programmes().items():

@@ -167,3 +167,91 @@ def rolled_back(
             "comment": comment,
         },
     )
+
+
+def gate_of_candidate(connection: Connection, programme: Programme, version: int) -> dict[str, Any] | None:
+    """The gate that judged a version, None where none did (version 0)."""
+    query = sa.text(f"{GATE} and g.candidate_version = :version")
+    row = connection.execute(query, {"programme": programme.programme, "version": version}).one_or_none()
+    return dict(row._mapping) if row else None
+
+
+# Demotions ------------------------------------------------------------------------------------------------------------
+
+DEMOTION = """
+    select d.*, p.programme
+    from nba.demotions as d
+    join nba.programmes as p using (programme_id)
+    where p.programme = :programme
+"""
+
+
+def propose_demotion(
+    connection: Connection,
+    programme: Programme,
+    as_of: dt.date,
+    from_version: int,
+    to_version: int,
+    evidence: str,
+    again: dt.timedelta,
+) -> int | None:
+    """Write a proposal; None where the version's last one is still open, or was rejected less than `again` ago."""
+    values = {"programme": programme.programme, "as_of": as_of, "from": from_version, "to": to_version}
+    recent = connection.execute(
+        sa.text(f"{DEMOTION} and d.from_version = :from and (d.decision is null or d.as_of > :after)"),
+        values | {"after": as_of - again},
+    ).first()
+    if recent is not None:
+        return None
+    return int(
+        connection.execute(
+            sa.text(
+                """
+                insert into nba.demotions (programme_id, as_of, from_version, to_version, evidence)
+                select programme_id, :as_of, :from, :to, :evidence from nba.programmes where programme = :programme
+                returning demotion_id
+                """
+            ),
+            values | {"evidence": evidence},
+        ).scalar_one()
+    )
+
+
+def demotion(
+    connection: Connection, programme: Programme, demotion_id: int, *, for_update: bool = False
+) -> dict[str, Any]:
+    """One proposal of a programme.
+
+    Raises
+    ------
+    LookupError
+        The programme has no such proposal.
+    """
+    query = f"{DEMOTION} and d.demotion_id = :demotion_id" + (" for update of d" if for_update else "")
+    values = {"programme": programme.programme, "demotion_id": demotion_id}
+    row = connection.execute(sa.text(query), values).one_or_none()
+    if row is None:
+        raise LookupError(f"{programme.programme} has no proposal {demotion_id} to take a policy out of use")
+    return dict(row._mapping)
+
+
+def decide_demotion(
+    connection: Connection, demotion_id: int, decision: str, decided_by: str, comment: str | None
+) -> None:
+    """Write what was decided about a proposal."""
+    connection.execute(
+        sa.text(
+            """
+            update nba.demotions
+            set decision = :decision, decided_by = :decided_by, decided_at = :now, comment = :comment
+            where demotion_id = :demotion_id
+            """
+        ),
+        {
+            "demotion_id": demotion_id,
+            "decision": decision,
+            "decided_by": decided_by,
+            "now": dt.datetime.now(dt.UTC),
+            "comment": comment,
+        },
+    )

@@ -109,6 +109,41 @@ def roll_back(
     return gone, back
 
 
+def decide_demotion(
+    warehouse: Engine,
+    programme: Programme,
+    demotion_id: int,
+    *,
+    approve: bool,
+    decided_by: str,
+    comment: str | None = None,
+) -> bool:
+    """Answer a proposal to take the policy in use out of it, once; approving puts the one before back.
+
+    Returns
+    -------
+    bool
+        Whether the policy was taken out of use.
+
+    Raises
+    ------
+    RegistryError
+        The policy in use is no longer the one that the proposal is about.
+    """
+    with warehouse.begin() as connection:
+        proposal = ledger.demotion(connection, programme, demotion_id, for_update=True)
+        if proposal["decision"] is not None:
+            return bool(proposal["decision"] == "approved")
+        if approve:
+            version = int(proposal["from_version"])
+            why = comment or str(proposal["evidence"])
+            # A retry after a crash between the two stores finds it done.
+            if registry.version_of(programme, "champion") != int(proposal["to_version"]):
+                roll_back(warehouse, programme, decided_by=decided_by, comment=why, expected=version)
+        ledger.decide_demotion(connection, demotion_id, "approved" if approve else "rejected", decided_by, comment)
+    return approve
+
+
 def _require_approvable(programme: Programme, gate: dict[str, object], newest: int | None) -> None:
     if gate["verdict"] != "PROMOTE":
         raise ReviewError(f"gate {gate['gate_id']} ended in {gate['verdict']}: only a PROMOTE can be approved")

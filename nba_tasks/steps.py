@@ -137,6 +137,26 @@ def close_review(programme: Programme, gate_id: int) -> None:
         )
 
 
+def demotion_report(programme: Programme, demotion_id: int) -> dict[str, Any]:
+    """The same for a proposal to take the policy in use out of it."""
+    with warehouse().connect() as connection:
+        proposal = ledger.demotion(connection, programme, demotion_id)
+    version, back = proposal["from_version"], proposal["to_version"]
+    body = (
+        f"The daily look at what the lists of **{programme.programme}** earned proposes, as of {proposal['as_of']}, to "
+        f"take version {version} out of use and put version {back} back: {proposal['evidence']}.\n\n"
+        "**Approve** puts it back at once. **Reject** changes nothing; it is proposed again in four weeks if it still "
+        "holds."
+    )
+    return {
+        "demotion_id": demotion_id,
+        "gate_id": None,
+        "route": "ask" if proposal["decision"] is None else "close",
+        "subject": f"{programme.programme}: take version {version} out of use?",
+        "body": body,
+    }
+
+
 def answer_review(programme: Programme, gate_id: int, answer: dict[str, Any] | None) -> None:
     """Carry out what a person (or the timeout, which rejects) answered."""
     if answer is None:
@@ -151,6 +171,21 @@ def answer_review(programme: Programme, gate_id: int, answer: dict[str, Any] | N
         comment=(answer.get("params_input") or {}).get("comment") or None,
     )
     log.info("gate %s %s by %s", gate_id, "approved" if made.approved else "rejected", made.decided_by)
+
+
+def answer_demotion(programme: Programme, demotion_id: int, answer: dict[str, Any] | None) -> None:
+    """Carry out what a person (or the timeout, which rejects) answered."""
+    if answer is None:
+        return
+    taken = review.decide_demotion(
+        warehouse(),
+        programme,
+        demotion_id,
+        approve=answer["chosen_options"] == ["Approve"],
+        decided_by=(answer.get("responded_by_user") or {}).get("name") or "timeout",
+        comment=(answer.get("params_input") or {}).get("comment") or None,
+    )
+    log.info("the policy in use %s", "was taken out of it" if taken else "stays")
 
 
 # Nightly actions ---------------------------------------------------------------------------------------------------
@@ -250,6 +285,33 @@ def expire(programme: Programme, as_of: dt.date, *, dry_run: bool = False) -> No
 
 class NightFailed(RuntimeError):
     """A night without a list; the message says what became of the lists before."""
+
+
+# Outcomes ----------------------------------------------------------------------------------------------------------
+
+
+def look_at_outcomes(programme: Programme, as_of: dt.date) -> dict[str, Any]:
+    """Look at what the lists earned and keep it.
+
+    Returns
+    -------
+    dict
+        `alerts`, a list of sentences, and `demotion_id`, of a proposal made now, or None.
+    """
+    from nba_tasks import outcomes
+
+    found = outcomes.look(crm(programme), programme, as_of)
+    if found is None:
+        log.info("%s has published no list before %s: there is nothing to look at", programme.programme, as_of)
+        return {"alerts": [], "demotion_id": None}
+    demotion_id = outcomes.record(warehouse(), programme, as_of, found)
+    for arm in found.content["arms"]:
+        log.info("%s: %s windows, %s each (%s to %s)", *(arm[k] for k in ("arm", "windows", "value", "lower", "upper")))
+    for row in found.content["promises"]:
+        log.info("the gate's promise of the %s is %s", row["figure"], row["kept"])
+    for alert in found.alerts:
+        log.warning(alert)
+    return {"alerts": list(found.alerts), "demotion_id": demotion_id}
 
 
 def stop(programme: Programme, by: str, reason: str) -> tuple[bool, int]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk import Asset, Param
+from airflow.sdk.bases.notifier import BaseNotifier
 
 from nba_tasks.programme import Programme, read_programmes
 from nba_tasks.settings import settings
@@ -66,3 +68,20 @@ def from_event(context: Mapping[str, Any], key: str) -> Any:
     accessor = context.get("triggering_asset_events") or {}
     carried = [event.extra.get(key) for events in accessor.values() for event in events]
     return max((value for value in carried if value is not None), default=None)
+
+
+def notify(selected: Programme, context: Mapping[str, Any]) -> None:
+    """Tell whom the programme's file names; its notifier's texts are templates over the task's context.
+
+    Raises
+    ------
+    TypeError
+        The file names something that is no notifier.
+    """
+    if selected.outcomes.notifier is None:
+        return
+    module, name = selected.outcomes.notifier.rsplit(".", 1)
+    kind = getattr(importlib.import_module(module), name)
+    if not (isinstance(kind, type) and issubclass(kind, BaseNotifier)):
+        raise TypeError(f"outcomes.notifier {selected.outcomes.notifier} is no Airflow notifier")
+    kind(**selected.outcomes.notifier_arguments)(context)

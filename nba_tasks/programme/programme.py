@@ -19,6 +19,7 @@ from nba_tasks.programme.sections import (
     Grid,
     Layers,
     Learning,
+    Outcomes,
     Publish,
     Review,
     Reward,
@@ -52,6 +53,7 @@ class Programme(Section):
     review: Review = Review()
     publish: Publish = Publish()
     startup: Startup = Startup()
+    outcomes: Outcomes = Outcomes()
 
     @model_validator(mode="after")
     def _names_agree(self) -> Programme:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, field_validator, model_validator
@@ -212,3 +212,16 @@ class Startup(Section):
         gt=0,
         description="gain of a new policy a window that is worth waiting for; null: a quarter of today's value",
     )
+
+
+class Outcomes(Section):
+    """When the daily look at what the lists earned raises an alert, and whom it tells."""
+
+    notifier: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*\.[A-Za-z_]\w*$")] | None = Field(
+        None, description="dotted path of an Airflow notifier's class; null: alerts are in the log and the table only"
+    )
+    notifier_arguments: dict[str, Any] = Field({}, description="what the notifier is made with; texts are templates")
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    max_differing_share: Share = Field(0.05, description="decisions whose state is known otherwise by now")
+    min_delivered_share: Share = Field(0.9, description="listed contacts that were made")
+    max_override_share: Share = Field(0.05, description="contacts that no decision asked for")

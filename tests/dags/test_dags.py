@@ -12,7 +12,7 @@ import pytest
 
 from nba_tasks.settings import REPOSITORY
 
-DAGS = ("contact_history", "policy_training", "gate_what_if", "promotion_review", "nightly_actions")
+DAGS = ("contact_history", "policy_training", "gate_what_if", "promotion_review", "nightly_actions", "outcomes")
 PROGRAMMES = ("hillstrom", "sales_channels")
 HEAVY = ("sklearn", "scipy", "pandas", "mlflow", "great_expectations", "skops", "matplotlib")
 
@@ -48,6 +48,9 @@ def test_what_must_come_first_comes_first(bag: Any, programme: str) -> None:
     assert {"plan", "score"} <= upstream(dags["nightly_actions"], "publish")
     assert upstream(dags["nightly_actions"], "expire") >= {"plan", "score", "publish"}
     assert dags["nightly_actions"].get_task("expire").trigger_rule == "one_failed"
+    assert {"plan", "transitions"} <= upstream(dags["outcomes"], "look")
+    assert {"look", "demotion"} <= upstream(dags["outcomes"], "demote")
+    assert dags["outcomes"].get_task("demote").trigger_dag_id == f"{programme}.promotion_review"
 
 
 def test_only_the_review_can_move_the_champion() -> None:
