@@ -17,6 +17,7 @@ app = typer.Typer(help=package_doc, no_args_is_help=True, pretty_exceptions_enab
 
 Name = Annotated[str, typer.Argument(help="programme, as named in its YAML file")]
 AsOf = Annotated[str | None, typer.Option("--as-of", help="date to decide for (YYYY-MM-DD); default: today")]
+Yes = Annotated[bool, typer.Option("--yes", help="do not ask")]
 
 
 @app.callback()
@@ -35,6 +36,12 @@ def _programme(name: str) -> Programme:
 
 def _date(programme: Programme, text: str | None) -> dt.date:
     return dt.date.fromisoformat(text) if text else dt.datetime.now(programme.grid.zone).date()
+
+
+def _confirm(yes: bool, question: str) -> None:
+    """Ask before what cannot be undone, unless told not to; anything but yes ends the command."""
+    if not yes:
+        typer.confirm(question, abort=True)
 
 
 @app.command()
@@ -115,15 +122,14 @@ def publish(name: Name, as_of: AsOf = None, dry_run: bool = False) -> None:
 @app.command()
 def rebuild(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    yes: Yes = False,
 ) -> None:
     """Forget a programme's history in the warehouse, to pull it anew on a changed grid; the ledger stays."""
     from nba_tasks import database
     from nba_tasks import history as pulled
 
     programme = _programme(name)
-    if not yes:
-        typer.confirm(f"forget the pulled history of {name}? The CRM is not touched", abort=True)
+    _confirm(yes, f"forget the pulled history of {name}? The CRM is not touched")
     pulled.forget(database.warehouse(), programme)
     typer.echo("forgotten; run the contact history DAG (or `nba history`) to pull it anew")
 
@@ -131,14 +137,13 @@ def rebuild(
 @app.command()
 def restart(
     name: Name,
-    yes: Annotated[bool, typer.Option("--yes", help="do not ask")] = False,
+    yes: Yes = False,
 ) -> None:
     """Take every policy out of use, after the state's columns changed; the next training begins with version 0."""
     from nba_tasks import registry
 
     programme = _programme(name)
-    if not yes:
-        typer.confirm(f"take the policies of {name} out of use? Nothing is listed until the next training", abort=True)
+    _confirm(yes, f"take the policies of {name} out of use? Nothing is listed until the next training")
     typer.echo(f"taken away: {', '.join(registry.restart(programme)) or 'nothing'}; run the policy training DAG next")
 
 
