@@ -5,18 +5,35 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import logging
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from nba_tasks import __doc__ as package_doc
 from nba_tasks.programme import Programme, read_programmes
 from nba_tasks.settings import settings
 
-app = typer.Typer(help=package_doc, no_args_is_help=True, pretty_exceptions_enable=False)
+
+class Commands(TyperGroup):
+    """Commands whose expected failures are a sentence; anything else is a fault and shows where it happened."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if type(error).__module__.startswith("nba_tasks."):
+                typer.echo(str(error), err=True)
+                raise typer.Exit(1) from error
+            raise
+
+
+app = typer.Typer(cls=Commands, help=package_doc, no_args_is_help=True, pretty_exceptions_enable=False)
 
 Name = Annotated[str, typer.Argument(help="programme, as named in its YAML file")]
-AsOf = Annotated[str | None, typer.Option("--as-of", help="date to decide for (YYYY-MM-DD); default: today")]
+AsOf = Annotated[
+    dt.datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="date to decide for; default: today")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="do not ask")]
 
 
@@ -34,8 +51,8 @@ def _programme(name: str) -> Programme:
     return known[name]
 
 
-def _date(programme: Programme, text: str | None) -> dt.date:
-    return dt.date.fromisoformat(text) if text else dt.datetime.now(programme.grid.zone).date()
+def _date(programme: Programme, as_of: dt.datetime | None) -> dt.date:
+    return (as_of or dt.datetime.now(programme.grid.zone)).date()
 
 
 def _confirm(yes: bool, question: str) -> None:
@@ -120,10 +137,7 @@ def publish(name: Name, as_of: AsOf = None, dry_run: bool = False) -> None:
 
 
 @app.command()
-def rebuild(
-    name: Name,
-    yes: Yes = False,
-) -> None:
+def rebuild(name: Name, yes: Yes = False) -> None:
     """Forget a programme's history in the warehouse, to pull it anew on a changed grid; the ledger stays."""
     from nba_tasks import database
     from nba_tasks import history as pulled
@@ -135,10 +149,7 @@ def rebuild(
 
 
 @app.command()
-def restart(
-    name: Name,
-    yes: Yes = False,
-) -> None:
+def restart(name: Name, yes: Yes = False) -> None:
     """Take every policy out of use, after the state's columns changed; the next training begins with version 0."""
     from nba_tasks import registry
 
@@ -150,8 +161,6 @@ def restart(
 @app.command()
 def rollback(name: Name) -> None:
     """Put the champion before the present one back."""
-    import getpass
-
     from nba_tasks import database, review
 
     gone, back = review.roll_back(database.warehouse(), _programme(name), decided_by=getpass.getuser())
