@@ -134,10 +134,17 @@ def _raw_cursor(connection: Connection) -> Iterator[Any]:
         yield cursor
 
 
-def lock(connection: Connection, *names: str) -> None:
-    """Hold the advisory lock of that name until the transaction ends: two runs cannot do the same work at once."""
+def lock(connection: Connection, *names: str, shared: bool = False) -> None:
+    """Hold the advisory lock of that name until the transaction ends: two runs cannot do the same work at once.
+
+    Parameters
+    ----------
+    shared : bool
+        Wait only for those who hold it alone: for reading what they write.
+    """
     key = int.from_bytes(hashlib.sha256("/".join(names).encode()).digest()[:8], "big", signed=True)
-    connection.execute(sa.text("select pg_advisory_xact_lock(:key)"), {"key": key})
+    function = "pg_advisory_xact_lock_shared" if shared else "pg_advisory_xact_lock"
+    connection.execute(sa.text(f"select {function}(:key)"), {"key": key})
 
 
 def migrate(target: Engine, revision: str = "head") -> None:

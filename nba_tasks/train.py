@@ -58,16 +58,16 @@ class Source:
 
 @contextmanager
 def reading(programme: Programme, as_of: dt.date) -> Iterator[tuple[Connection, Source]]:
-    """A connection and what a training of `as_of` reads over it.
+    """A connection and what a training of `as_of` reads over it; the transitions stay as they are until the end.
 
     Raises
     ------
     BatchError, TransitionsError
-        The date's history or transitions are missing.
+        The date's history is missing, or the table of transitions.
     """
     with warehouse().connect() as connection:
         batch = read_batch(connection, programme, as_of)
-        table.require_built(connection, programme, batch)
+        table.hold(connection, programme, batch)
         yield connection, Source(batch, table.shape_of(connection, programme, batch))
 
 

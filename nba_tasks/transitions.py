@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from nba_tasks import database
 from nba_tasks.batches import Batch, read_batch
 from nba_tasks.programme import Programme
 from nba_tasks.shape import Shape, read_shape
+
+log = logging.getLogger("nba_tasks")
 
 
 class TransitionsError(RuntimeError):
@@ -251,14 +254,27 @@ def _require_table(connection: Connection, shape: Shape) -> None:
         )
 
 
-def require_built(connection: Connection, programme: Programme, batch: Batch) -> None:
-    """Refuse to read transitions of which a shard is missing or stems from another batch or other settings.
+def hold(connection: Connection, programme: Programme, batch: Batch) -> None:
+    """Keep every shard as the batch gives it until the transaction ends: builds of other runs wait.
+
+    Shards that such a run has built for another date in the meantime are built again first.
 
     Raises
     ------
     TransitionsError
-        Names the shards.
+        The table is missing, or was made for other settings.
     """
+    while shards := _not_built(connection, programme, batch):
+        connection.rollback()  # what others wait for is let go before waiting for them
+        log.info("building %s shard(s) of the transitions of %s", len(shards), batch.as_of)
+        for shard in shards:
+            build_shard(connection.engine, programme, batch.as_of, shard)
+
+
+def _not_built(connection: Connection, programme: Programme, batch: Batch) -> list[int]:
+    """Shards that are missing or stem from another batch or other settings; none of them changes any more."""
+    for shard in range(programme.shards):
+        database.lock(connection, "transitions", programme.programme, str(shard), shared=True)
     built = connection.execute(
         sa.text(
             """
@@ -274,11 +290,7 @@ def require_built(connection: Connection, programme: Programme, batch: Batch) ->
             "shards": programme.shards,
         },
     ).scalars()
-    if missing := sorted(set(range(programme.shards)) - set(built)):
-        raise TransitionsError(
-            f"the transitions of {programme.programme} as of {batch.as_of} lack shard {', '.join(map(str, missing))}: "
-            "run the training DAG's transitions tasks first"
-        )
+    return sorted(set(range(programme.shards)) - set(built))
 
 
 def epoch_parameters(connection: Connection, programme: Programme, batch: Batch, shard: int) -> dict[str, Any]:

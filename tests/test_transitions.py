@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from nba_tasks import transitions
+from nba_tasks.batches import read_batch
 from nba_tasks.dataset import Transitions
 from nba_tasks.simulators import sales_channels as simulator
 from tests.databases import TestServer, killed_at, valid_night
@@ -127,6 +129,25 @@ def test_unsettled_epochs_are_open(installed: Installation) -> None:
     )
     assert rows[0][0]
     assert rows[0][1] > CUSTOMERS / 2
+
+
+def test_runs_for_two_dates_do_not_pull_the_table_from_under_each_other(server: TestServer) -> None:
+    """The daily look builds for today while a training of yesterday reads: it waits, and both get their own rows."""
+    made, later = install(server, sales_channels()), AS_OF + dt.timedelta(days=2)
+    made.build()
+    expected = table(made)
+    valid_night(made.databases, made.programme, later)
+    with made.warehouse.connect() as reader, ThreadPoolExecutor(1) as other:
+        transitions.hold(reader, made.programme, read_batch(reader, made.programme, AS_OF))
+        build = other.submit(transitions.build_shard, made.warehouse, made.programme, later, 0)
+        with pytest.raises(TimeoutError):
+            build.result(timeout=1)
+        assert table(made) == expected
+        reader.rollback()
+        assert build.result(timeout=60).written > 0
+        assert table(made) != expected
+        transitions.hold(reader, made.programme, read_batch(reader, made.programme, AS_OF))
+        assert table(made) == expected
 
 
 def test_settings_that_change_the_columns_make_a_new_table(server: TestServer) -> None:
