@@ -12,6 +12,8 @@ mixture's true value in 17 of 20 seeds, which an honest interval misses with a p
 Sales channels: what `make demo` plays. The gate must promote in 19 of 20 seeds, always with a true gain: the mixture's
 and version 0's windows are played by the same fresh customers under the same luck, and the mean difference must lie two
 standard errors above 0.
+
+What was played is kept under the state folder: a run that was cut off goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -19,13 +21,15 @@ from __future__ import annotations
 import datetime as dt
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 import typer
 
+from bench.replicates import Kept, Point, Record, play_all
 from bench.targets import Target, conclude
 from nba_tasks.bounds import Clusters
 from nba_tasks.dataset import Catalogue, IntArray, Transitions
@@ -55,8 +59,14 @@ GREEDY_SHARE = 0.95
 COVERED_SHARE = 17 / 20
 PROMOTED_SHARE = 19 / 20
 
-
-Played = TypeVar("Played")
+CODE = (
+    "bench/study_loop.py",
+    "dags/programmes/sales_channels.yaml",
+    "tests/programmes/testbed.yaml",
+    *(f"nba_tasks/{name}.py" for name in ("bounds", "critics", "dataset", "estimators", "policy", "train", "trial")),
+    *(f"nba_tasks/{folder}/*.py" for folder in ("gate", "learners", "simulators")),
+)
+"""What the figures depend on."""
 
 
 @dataclass(frozen=True)
@@ -229,52 +239,62 @@ def sales_channels_targets(seeds: Sequence[ChannelsSeed]) -> list[Target]:
     ]
 
 
+PLAYS: dict[Study, Callable[[Programme, int], TestbedSeed | ChannelsSeed]] = {
+    "testbed": play_testbed,
+    "sales_channels": play_sales_channels,
+}
+
+
+def _play(study: Study, number: int) -> Record:
+    """One seed's record; seeds count from 1."""
+    begun = time.monotonic()
+    found = PLAYS[study](programme_of(study), number + 1)
+    return {"found": asdict(found), "seconds": time.monotonic() - begun}
+
+
+def _records(study: Study, seeds: int) -> list[Record]:
+    """Seeds 1 … `seeds`: played now, or kept from before."""
+    point = Point(study, partial(_play, study), seeds, batch=1)
+    return play_all([point], Kept("loop", CODE))[study]
+
+
 def study_testbed(seeds: int) -> list[Target]:
-    """Play the testbed's seeds, a line each."""
-    programme, found = programme_of("testbed"), []
+    """Play the testbed's seeds, and print a line each."""
+    records = _records("testbed", seeds)
+    found = [TestbedSeed(**record["found"]) for record in records]
     print(f"testbed: {CUSTOMERS:,} customers a seed; the optimum is {testbed.optimal_value():.3f} purchases a customer")
     print("seed  verdict   mix  greedy  version 0  mixture  its 95% interval  held  seconds")
-    for number, seconds, seed in _timed(lambda number: play_testbed(programme, number), seeds):
+    for number, (seed, record) in enumerate(zip(found, records, strict=True), 1):
         print(
             f"{number:4}  {_verdict(seed.promoted)}  {seed.mix:.2f}  {seed.greedy:6.3f}  {seed.version_0:9.3f}  "
             f"{seed.mixture:7.3f}  {seed.lower:6.3f} to {seed.upper:6.3f}  {'yes' if seed.covered else 'no':>4}  "
-            f"{seconds:7.1f}",
-            flush=True,
+            f"{record['seconds']:7.1f}"
         )
-        found.append(seed)
     return testbed_targets(found)
 
 
 def study_sales_channels(seeds: int) -> list[Target]:
-    """Play the sales channels' seeds, a line each, and why a seed was not promoted."""
-    programme, found = programme_of("sales_channels"), []
-    print(f"sales channels: {CUSTOMERS:,} customers a seed; gains in euros a window of {programme.gate.horizon} weeks")
+    """Play the sales channels' seeds, and print a line each, and why a seed was not promoted."""
+    records = _records("sales_channels", seeds)
+    found = [ChannelsSeed(**record["found"]) for record in records]
+    horizon = programme_of("sales_channels").gate.horizon
+    print(f"sales channels: {CUSTOMERS:,} customers a seed; gains in euros a window of {horizon} weeks")
     print("seed  verdict   mix  estimate  lower bound  true gain (s. e.)  seconds")
-    for number, seconds, seed in _timed(lambda number: play_sales_channels(programme, number), seeds):
+    for number, (seed, record) in enumerate(zip(found, records, strict=True), 1):
         print(
             f"{number:4}  {_verdict(seed.promoted)}  {seed.mix:.2f}  {seed.estimate:+8.4f}  {seed.lower:+11.4f}  "
-            f"{seed.gain:+8.4f} ({seed.standard_error:.4f})  {seconds:7.1f}",
+            f"{seed.gain:+8.4f} ({seed.standard_error:.4f})  {record['seconds']:7.1f}",
             *(() if seed.promoted else seed.reasons),
             sep="\n      ",
-            flush=True,
         )
-        found.append(seed)
     return sales_channels_targets(found)
-
-
-def _timed(play: Callable[[int], Played], seeds: int) -> Iterator[tuple[int, float, Played]]:
-    """Play seeds 1 ... `seeds`: the number, the seconds it took, and what was found."""
-    for number in range(1, seeds + 1):
-        begun = time.monotonic()
-        found = play(number)
-        yield number, time.monotonic() - begun, found
 
 
 def _verdict(promoted: bool) -> str:
     return "PROMOTE" if promoted else "no     "
 
 
-STUDIES: dict[str, Callable[[int], list[Target]]] = {
+STUDIES: dict[Study, Callable[[int], list[Target]]] = {
     "testbed": study_testbed,
     "sales_channels": study_sales_channels,
 }
@@ -285,7 +305,8 @@ def main(
     seeds: Annotated[int, typer.Option(min=1)] = 20,
 ) -> None:
     """Play the loop on customers whose truth is known; exits 1 where a target falls short."""
-    conclude([target for name in ([study] if study else STUDIES) for target in STUDIES[name](seeds)])
+    chosen = (study,) if study else get_args(Study)
+    conclude([target for name in chosen for target in STUDIES[name](seeds)])
 
 
 if __name__ == "__main__":
