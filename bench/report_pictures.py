@@ -22,7 +22,7 @@ from nba_tasks.report import Report, pictures_of
 from nba_tasks.settings import REPOSITORY
 from nba_tasks.simulators import sales_channels
 from nba_tasks.train import fit
-from nba_tasks.trial import Side, judge_candidate
+from nba_tasks.trial import judge_candidate, sides_of
 
 IMAGES = REPOSITORY / "docs" / "images"
 
@@ -42,7 +42,7 @@ def report_of(customers: int, seed: int) -> Report:
     learn, layers = splits["learn"].transitions, programme.layers
     behaviour, fitted = fit(programme, learn, catalogue, seed)
     served = ServedPolicy(behaviour, fitted.q, behaviour, support=layers.support, mix=1.0, epsilon=layers.epsilon)
-    sides = {split: Side.of(loaded, programme.gate.horizon, served) for split, loaded in splits.items()}
+    sides = sides_of(programme, splits, served)
     look_alikes = LookAlikes.fit(fitted.q, learn, programme.learning.discount)
     held = judge_candidate(programme, catalogue, served, sides, look_alikes=look_alikes)
     links = {"mlflow_run_id": f"bench.report_pictures, seed {seed}", "dag_run_id": None}

@@ -42,7 +42,7 @@ from nba_tasks.settings import REPOSITORY
 from nba_tasks.shape import CatalogueAction, Shape
 from nba_tasks.simulators import sales_channels, testbed
 from nba_tasks.train import fit
-from nba_tasks.trial import Held, Side, judge_candidate
+from nba_tasks.trial import Held, judge_candidate, sides_of
 
 Study = Literal["testbed", "sales_channels"]
 
@@ -163,7 +163,7 @@ def train(programme: Programme, splits: dict[Split, Loaded], catalogue: Catalogu
     behaviour, fitted = fit(programme, splits["learn"].transitions, catalogue, seed)
     layers = programme.layers
     served = ServedPolicy(behaviour, fitted.q, behaviour, support=layers.support, mix=1.0, epsilon=layers.epsilon)
-    sides = {split: Side.of(loaded, programme.gate.horizon, served) for split, loaded in splits.items()}
+    sides = sides_of(programme, splits, served)
     return Trained(served, judge_candidate(programme, catalogue, served, sides))
 
 

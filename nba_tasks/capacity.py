@@ -107,7 +107,7 @@ class Prices:
         value : array of shape (n, n_actions)
             Expected value of each action; NaN where unknown (business as usual has no values): no loss to move there.
         eligible : bool array of shape (n, n_actions)
-            `no_action` must be eligible everywhere: it is where all else may be too scarce.
+            Where probability may go (`movable`); `no_action` everywhere: it is where all else may be too scarce.
 
         Returns
         -------
@@ -134,6 +134,10 @@ class Prices:
         with ThreadPoolExecutor(max_workers=2) as pool:
             list(pool.map(one, _blocks(len(found))))
         return found
+
+    def within(self, wished: FloatArray, value: FloatArray) -> Floats:
+        """The layer where probability may go wherever it may (`movable`)."""
+        return self.apply(wished, value, movable(wished, value))
 
 
 @dataclass(frozen=True)
@@ -180,6 +184,26 @@ class _Block:
             result[a, rows] -= mass[rows]
             saved += float(mass[rows] @ gain)
         return result, saved
+
+
+def movable(wished: FloatArray, value: FloatArray) -> BoolArray:
+    """Where prices may put probability: on `no_action`, and on what had a chance already and has a known value.
+
+    An action that the layers before gave no chance is forbidden, or has no support. Where a policy has no values, like
+    business as usual, what is too much is left out: with other contacts instead it would not be business as usual.
+
+    Parameters
+    ----------
+    wished, value : arrays of shape (n, n_actions)
+        Probabilities before any price; NaN where a value is unknown.
+
+    Returns
+    -------
+    bool array of shape (n, n_actions)
+    """
+    found = np.asarray((wished > 0) & ~np.isnan(value))
+    found[:, 0] = True
+    return found
 
 
 def solve_prices(

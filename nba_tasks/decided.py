@@ -11,12 +11,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from nba_tasks import database, ledger, publish, realised, registry
+from nba_tasks.arms import HOLDOUT
+from nba_tasks.average_night import evenly, scaled
 from nba_tasks.batches import Batch
+from nba_tasks.capacity import movable, solve_prices
 from nba_tasks.critics import Loss
 from nba_tasks.dataset import FloatArray, Transitions
 from nba_tasks.programme import Programme
 from nba_tasks.realised import Decided, Promise
 from nba_tasks.shape import Shape
+from nba_tasks.tonight import limits_of
 
 LATELY = 28
 """Days of decisions that delivery and drift are looked for in."""
@@ -167,8 +171,10 @@ def read_delivery(connection: Connection, shape: Shape, batch: Batch, in_use: In
     return {name: int(value) for name, value in row._mapping.items()}
 
 
-def incumbent_of(programme: Programme, version: int, decided: Decided) -> FloatArray | None:
-    """Probabilities of the policy that the one in use replaced."""
+def incumbent_of(shape: Shape, in_use: InUse, decided: Decided) -> FloatArray | None:
+    """Probabilities of the policy that the one in use replaced, as it would be published: within an average night's
+    limits."""
+    programme, version = shape.programme, in_use.version
     before = registry.version_of(programme, "previous")
     if before is None or before == version or not len(decided.data):
         return None
@@ -177,4 +183,14 @@ def incumbent_of(programme: Programme, version: int, decided: Decided) -> FloatA
         return None
     eligible = decided.data.eligible_target.copy()
     eligible[~eligible.any(axis=1), 0] = True
-    return stored.probabilities(decided.data.state, eligible)
+    state, contacted = decided.data.state, decided.arm != HOLDOUT
+    wished, value = stored.probabilities(state, eligible), stored.values(state, eligible.shape[1])
+    age = dt.timedelta(days=programme.grid.interval_days + programme.grid.settlement_lag_days)
+    settled = sum(night + age <= shape.as_of for night in in_use.nights)
+    if not (limits := limits_of(shape)) or not contacted.any() or not settled:
+        return wished
+    rows = evenly(np.flatnonzero(contacted))
+    its = scaled(limits, len(rows), contacted.sum() / settled)
+    may = movable(wished[rows], value[rows])
+    prices = solve_prices(wished[rows], value[rows], may, its, even_share=programme.layers.even_share)
+    return prices.within(wished, value)

@@ -12,7 +12,7 @@ from nba_tasks.gate import Sample
 from nba_tasks.gate.exhibits import Alternative, Exhibits, StateFeature, collect
 from nba_tasks.learners.baselines import Preference, surest
 from nba_tasks.learners.look_alikes import LookAlikes
-from nba_tasks.policy import Floats, ServedPolicy, explore, supported
+from nba_tasks.policy import Floats, ServedPolicy
 from nba_tasks.programme import CustomerFeature, Feature, Programme, TimeFeature
 
 if TYPE_CHECKING:
@@ -70,15 +70,13 @@ def exhibits(
         That the gate decided by.
     """
     side, alpha = judged.side, programme.gate.alpha
-    certain = side.candidate(replace(served, epsilon=0.0), served.mix)
-    allowed = supported(side.behaviour_target, side.data.eligible_target, served.support)
     return collect(
         judged.sample,
         side.data,
         Alternative("candidate", "candidate", side.candidate(served, served.mix), critics[0]),
         Alternative("incumbent", "incumbent", side.incumbent, critics[1]),
         baselines=_baselines(served, look_alikes, judged, catalogue, best_single_action(select, alpha)),
-        explored=lambda epsilon: judged.valued("", explore(certain, allowed, epsilon)),
+        explored=lambda epsilon: judged.valued("", side.candidate(replace(served, epsilon=epsilon), served.mix)),
         q=side.q,
         learned=side.candidate(replace(served, mix=1.0, epsilon=0.0), 1.0),
         features=[state_feature(feature) for feature in programme.state],
@@ -115,8 +113,7 @@ def _baselines(
     side = judged.side
     yield judged.valued("learned policy, unmixed", side.candidate(served, 1.0))
     for name, q in (look_alikes.values(side.data.state) if look_alikes else {}).items():
-        mixtures = served.mixtures(q, side.behaviour_target, side.incumbent, side.data.eligible_target)
-        yield judged.valued(name, mixtures(1.0))
+        yield judged.valued(name, side.candidate(served, 1.0, q))
     yield judged.valued("behaviour cloning", surest(side.behaviour_target, side.data.eligible_target))
     if single is not None:
         yield judged.valued(f"best single action ({catalogue.ids[single]})", _always(single, side))

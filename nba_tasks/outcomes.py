@@ -74,7 +74,7 @@ def look(crm: Engine, programme: Programme, as_of: dt.date) -> Outcome | None:
         counts = arm_counts(connection, source.batch)
         delivery = read_delivery(connection, source.shape, source.batch, in_use)
         before = load(connection, source.shape, "select", programme.learning.max_customers).transitions
-    incumbent = incumbent_of(programme, in_use.version, decided)
+    incumbent = incumbent_of(source.shape, in_use, decided)
     return judge(programme, source.shape, in_use, decided, promise, counts, delivery, before, incumbent)
 
 
@@ -113,12 +113,14 @@ def judge(
     drift, mix = _drift(shape, decided, before, in_use)
     promises = realised.promise_table(found, promise, alpha)
     demotion = None
-    days = (shape.as_of - in_use.since).days
-    if days % 7 == 0:  # weekly looks: nightly ones would spend α sevenfold
+    # Weekly looks (nightly ones would spend α sevenfold), counted from the first that can see a whole window.
+    grid = programme.grid
+    days = (shape.as_of - in_use.since).days - (horizon * grid.interval_days + grid.settlement_lag_days)
+    if days >= 0 and days % 7 == 0:
         gain = None
         if incumbent is not None:
             gain = realised.incumbents_gain(decided, incumbent, horizon, discount, programme.gate.min_effective_size)
-        demotion = realised.demotion(found, gain, days // 7, programme.gate.alpha)
+        demotion = realised.demotion(found, gain, days // 7 + 1, programme.gate.alpha)
     differing = float(decided.differs.mean()) if len(decided.differs) else 0.0
     content = {
         "as_of": shape.as_of.isoformat(),

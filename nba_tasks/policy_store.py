@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nba_tasks.capacity import Prices
 from nba_tasks.dataset import BoolArray, FloatArray
 from nba_tasks.learners.behaviour import BehaviourModel
 from nba_tasks.learners.forest_q import ForestQ
@@ -26,11 +27,14 @@ class StoredPolicy:
         The state's columns, in order.
     actions : tuple of str
         Action ids by index. The catalogue may have grown since: what is new gets probability 0 from this policy.
+    prices : Prices, optional
+        With which the gate judged it, where slots or money were limited then. Every night has its own.
     """
 
     policy: Policy
     features: tuple[str, ...]
     actions: tuple[str, ...]
+    prices: Prices | None = None
 
     def probabilities(self, state: FloatArray, eligible: BoolArray) -> Floats:
         """Probabilities over the catalogue that `eligible` (n, n_actions) spans; see `Policy`.
@@ -48,8 +52,7 @@ class StoredPolicy:
     def values(self, state: FloatArray, n_actions: int) -> FloatArray:
         """Q of shape (n, n_actions); NaN for what this policy does not value (new actions; all, for version 0)."""
         found = np.full((len(state), n_actions), np.nan, dtype=np.float32)
-        if isinstance(self.policy, ServedPolicy):
-            found[:, : len(self.actions)] = self.policy.q.values(state)
+        found[:, : len(self.actions)] = values_of(self.policy, state, len(self.actions))
         return found
 
     def require_features(self, features: tuple[str, ...]) -> None:
@@ -66,6 +69,17 @@ class StoredPolicy:
                 f"the programme's state has changed since the policy in use was learned ({', '.join(changed)}): "
                 "take it back, or run `nba restart PROGRAMME` and train anew, beginning with version 0"
             )
+
+
+def values_of(policy: Policy, state: FloatArray, n_actions: int) -> FloatArray:
+    """What a policy expects of each action, of shape (n, n_actions); NaN where it does not value it."""
+    match policy:
+        case StoredPolicy():
+            return policy.values(state, n_actions)
+        case ServedPolicy():
+            return policy.q.values(state)
+        case _:
+            return np.full((len(state), n_actions), np.nan, dtype=np.float32)
 
 
 def save(stored: StoredPolicy, folder: Path) -> None:
@@ -87,6 +101,8 @@ def save(stored: StoredPolicy, folder: Path) -> None:
             save(incumbent, folder / "incumbent")
         case other:
             raise PolicyError(f"a {type(other).__name__} cannot be stored")
+    if stored.prices is not None:
+        card["prices"] = _lists(stored.prices)
     (folder / "policy.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
 
 
@@ -116,4 +132,14 @@ def load(folder: Path) -> StoredPolicy:
             epsilon=card["epsilon"],
             min_advantage=card["min_advantage"],
         )
-    return StoredPolicy(policy, tuple(card["features"]), tuple(card["actions"]))
+    prices = _prices(card["prices"]) if "prices" in card else None
+    return StoredPolicy(policy, tuple(card["features"]), tuple(card["actions"]), prices)
+
+
+def _lists(prices: Prices) -> dict[str, Any]:
+    return {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in asdict(prices).items()}
+
+
+def _prices(lists: dict[str, Any]) -> Prices:
+    parts: dict[str, Any] = {k: np.array(v) if isinstance(v, list) else v for k, v in lists.items()}
+    return Prices(**parts)

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from nba_tasks import database, lists, switch
 from nba_tasks.batches import Batch, read_batch
+from nba_tasks.capacity import Prices
 from nba_tasks.dataset import BoolArray
 from nba_tasks.decisions import OWN, decisions_of, to_send
 from nba_tasks.hashing import hash63
@@ -114,7 +115,7 @@ def publish(
         eligible, gone = _recheck(writer, shape, scores)
         scores, eligible = scores[~gone].reset_index(drop=True), eligible[~gone]
         probability, changed = _redraw(scores, eligible, serve)
-        night = _draw(shape, scores, eligible, probability)
+        night = _draw(shape, scores, probability, serve.served.prices)
         decisions = decisions_of(shape, run_id, scores, eligible, probability, night)
         chosen = to_send(shape, decisions)
         dry = dry_run or as_of != today
@@ -240,13 +241,13 @@ def _redraw(scores: pd.DataFrame, eligible: BoolArray, serve: Serving) -> tuple[
     return probability, int(changed.sum())
 
 
-def _draw(shape: Shape, scores: pd.DataFrame, eligible: BoolArray, probability: Floats) -> Night:
+def _draw(shape: Shape, scores: pd.DataFrame, probability: Floats, at_training: Prices | None) -> Night:
     """Tonight's draw; the same scores give the same one."""
     programme = shape.programme
-    value = np.array(scores["expected_value"].tolist(), dtype=np.float64).reshape(eligible.shape)
+    value = np.array(scores["expected_value"].tolist(), dtype=np.float64).reshape(probability.shape)
     seed = hash63(programme.programme, "draw", f"{programme.salt}|{shape.as_of}", "everybody")
     arm, uniform = scores["arm"].to_numpy(str), scores["draw"].to_numpy(np.float64)
-    return draw_night(shape, arm, value, eligible, probability, uniform, seed)
+    return draw_night(shape, arm, value, probability, uniform, seed, at_training)
 
 
 def _write(

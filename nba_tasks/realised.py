@@ -144,7 +144,7 @@ def incumbents_gain(
     return Clusters(windows.customer).mean(per_decision(weight - 1, centred, discount))
 
 
-def demotion(found: Earned, before: Estimate | None, weeks: int, alpha: float) -> str | None:
+def demotion(found: Earned, before: Estimate | None, look: int, alpha: float) -> str | None:
     """Why the policy in use should be taken out of it; None while nothing speaks for that.
 
     Parameters
@@ -152,24 +152,22 @@ def demotion(found: Earned, before: Estimate | None, weeks: int, alpha: float) -
     found : Earned
     before : Estimate or None
         The incumbent's gain, see `incumbents_gain`.
-    weeks : int
-        Since the policy came into use: the how-many-eth look this is. Looks are weekly and spend α like candidates do,
-        so that over all of them a policy that is no worse is proposed with a probability of at most 2α.
+    look : int
+        The how-many-eth look this is, from 1. Looks are weekly and spend α like candidates do, so that over all of them
+        a policy that is no worse is proposed with a probability of at most 2α.
     alpha : float
     """
-    if weeks < 1:
-        return None
-    spent = spent_alpha(alpha, weeks)
+    spent = spent_alpha(alpha, look)
     usual = found.over(BUSINESS_AS_USUAL)
     if usual is not None and usual.upper(spent) < 0:
         return (
             f"it earns {-usual.value:.2f} a window less than business as usual, surely {-usual.upper(spent):.2f} or "
-            f"more (look {weeks}, α = {spent:.2%})"
+            f"more (look {look}, α = {spent:.2%})"
         )
     if before is not None and before.lower(spent) > 0:
         return (
             f"the policy before would have earned {before.value:.2f} a window more on the same customers, surely "
-            f"{before.lower(spent):.2f} or more (look {weeks}, α = {spent:.2%})"
+            f"{before.lower(spent):.2f} or more (look {look}, α = {spent:.2%})"
         )
     return None
 

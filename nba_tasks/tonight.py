@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT, SERVED
-from nba_tasks.capacity import Limit, Prices, solve_prices
-from nba_tasks.dataset import BoolArray, FloatArray
+from nba_tasks.capacity import Limit, Prices, movable, solve_prices
+from nba_tasks.dataset import FloatArray
 from nba_tasks.drawing import draw, draw_together
 from nba_tasks.policy import Floats
 from nba_tasks.shape import Shape
@@ -35,6 +35,8 @@ class Use:
         Expected use before the limit was looked at, and what was drawn.
     price : float or None
         What one more slot, or unit of currency, would bring the served policy; None where its values are not known.
+    price_at_training : float or None
+        What the gate judged the policy with; None where the limit was not there then, or nothing was judged.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Use:
     wished: float
     used: float
     price: float | None
+    price_at_training: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -49,7 +52,11 @@ class Use:
     def __str__(self) -> str:
         text = f"{self.name}: {self.used:,.0f} of {self.at_most:,.0f} used, {self.wished:,.0f} wished"
         unit = "unit" if self.name == BUDGET else "slot"
-        return f"{text}; one more {unit} is worth {self.price:.2f}" if self.price else text
+        if self.price:
+            text += f"; one more {unit} is worth {self.price:.2f}"
+        if self.price_at_training is not None and self.price is not None:
+            text += f" (the gate reckoned with {self.price_at_training:.2f})"
+        return text
 
 
 @dataclass(frozen=True)
@@ -99,22 +106,24 @@ def draw_night(
     shape: Shape,
     arm: NDArray[np.str_],
     value: FloatArray,
-    eligible: BoolArray,
     probability: Floats,
     uniform: FloatArray,
     seed: int,
+    at_training: Prices | None = None,
 ) -> Night:
     """Draw an action for every customer due.
 
     Parameters
     ----------
     arm : array of shape (n,)
-    value, eligible, probability : arrays of shape (n, n_actions)
-        Expected values (NaN where unknown), what is allowed, and what the layers before give.
+    value, probability : arrays of shape (n, n_actions)
+        Expected values (NaN where unknown), and what the layers before give.
     uniform : array of shape (n,)
         A number in [0, 1) for each customer, by hash.
     seed : int
         Of what is drawn together; the night's, so that a repeated run draws alike.
+    at_training : Prices, optional
+        With which the served policy was judged: shown beside the night's own.
 
     Raises
     ------
@@ -124,23 +133,21 @@ def draw_night(
     limits = limits_of(shape)
     if not limits or not len(arm):
         return Night(probability, draw(probability, uniform) if len(arm) else np.zeros(0, np.int64))
-    # Whatever the file says of no_action: where slots run out, somebody is left alone.
-    allowed = eligible.copy()
-    allowed[:, 0] = True
     priced, prices = _priced(
-        [_rounded_down(limit) for limit in limits], arm, value, allowed, probability, shape.programme.layers.even_share
+        [_rounded_down(limit) for limit in limits], arm, value, probability, shape.programme.layers.even_share
     )
     order = np.argsort(uniform, kind="stable")  # says nothing of the customers
     action = np.empty(len(arm), dtype=np.int64)
     action[order] = draw_together(priced[order], [a.channel for a in shape.actions], np.random.default_rng(seed))
-    return Night(priced, action, tuple(_uses(limits, probability, action, prices, value[arm == SERVED])))
+    uses = _uses(limits, probability, action, prices, value[arm == SERVED])
+    known = at_training.of_limits if at_training else {}
+    return Night(priced, action, tuple(replace(use, price_at_training=known.get(use.name)) for use in uses))
 
 
 def _priced(
     limits: Sequence[Limit],
     arm: NDArray[np.str_],
     value: FloatArray,
-    eligible: BoolArray,
     probability: Floats,
     even_share: float,
 ) -> tuple[Floats, Prices]:
@@ -154,17 +161,19 @@ def _priced(
     usual = arm == BUSINESS_AS_USUAL
     share = usual.sum() / max(int(contacted.sum()), 1)
     left = list(limits)
+
+    def within(rows: NDArray[np.bool_], its: FloatArray, limits: Sequence[Limit], even_share: float = 0.0) -> Prices:
+        prices = solve_prices(found[rows], its, movable(found[rows], its), limits, even_share=even_share)
+        found[rows] = prices.within(found[rows], its)
+        return prices
+
     if usual.any():
         its = [replace(limit, at_most=limit.at_most * share) for limit in limits]
-        unknown = np.full((int(usual.sum()), value.shape[1]), np.nan)
-        prices = solve_prices(probability[usual], unknown, eligible[usual], its)
-        found[usual] = prices.apply(probability[usual], unknown, eligible[usual])
+        within(usual, np.full((int(usual.sum()), value.shape[1]), np.nan), its)
         taken = found[usual].sum(axis=0)
         left = [replace(k, at_most=max(k.at_most - float(np.dot(k.use, taken)), 0.0)) for k in limits]
     served = contacted & ~usual
-    prices = solve_prices(probability[served], value[served], eligible[served], left, even_share=even_share)
-    found[served] = prices.apply(probability[served], value[served], eligible[served])
-    return found, prices
+    return found, within(served, value[served], left, even_share)
 
 
 def _rounded_down(limit: Limit) -> Limit:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
 
 from nba_tasks import ledger, registry, report, unlogged
+from nba_tasks.average_night import AverageNight, evenly, rows_now, scaled
+from nba_tasks.capacity import Limit, Prices
 from nba_tasks.critics import Critics, Loss
 from nba_tasks.database import warehouse
 from nba_tasks.dataset import Catalogue, FloatArray, Transitions
@@ -24,8 +26,9 @@ from nba_tasks.gate.schema import checked
 from nba_tasks.learners.look_alikes import LookAlikes
 from nba_tasks.loading import Loaded, Split, load, with_before_contact
 from nba_tasks.policy import Floats, ServedPolicy
-from nba_tasks.policy_store import StoredPolicy
+from nba_tasks.policy_store import StoredPolicy, values_of
 from nba_tasks.programme import Programme
+from nba_tasks.tonight import limits_of
 from nba_tasks.train import learned, reading
 from nba_tasks.windows import Windows, cut_windows
 
@@ -34,7 +37,11 @@ log = logging.getLogger("nba_tasks")
 
 @dataclass(frozen=True)
 class Side:
-    """One split as a gate looks at it: its windows, and every policy's probabilities on its rows."""
+    """One split as a gate looks at it: its windows, and every policy's probabilities on its rows.
+
+    `incumbent` is what would be published; `incumbent_wished` is it before the prices of scarce slots and money, which
+    come last, behind the mix. `night` gives the prices; None where nothing is limited.
+    """
 
     data: Transitions
     windows: Windows
@@ -42,26 +49,41 @@ class Side:
     behaviour_target: Floats
     behaviour_logged: Floats
     incumbent: Floats
+    incumbent_wished: Floats
+    incumbent_value: FloatArray
     before_contact: BeforeContact | None = None
+    night: AverageNight | None = None
 
     @classmethod
     def of(cls, loaded: Loaded, horizon: int, served: ServedPolicy) -> Side:
-        """Evaluate the models on a split's rows."""
+        """Evaluate the models on a split's rows, where nothing is limited."""
         data = loaded.transitions
+        incumbent = served.incumbent.probabilities(data.state, data.eligible_target)
         return cls(
             data=data,
             windows=cut_windows(data, horizon, loaded.last_epoch),
             q=np.asarray(served.q.values(data.state), dtype=np.float64),
             behaviour_target=served.behaviour.probabilities(data.state, data.eligible_target),
             behaviour_logged=served.behaviour.probabilities(data.state, data.eligible_logged),
-            incumbent=served.incumbent.probabilities(data.state, data.eligible_target),
+            incumbent=incumbent,
+            incumbent_wished=incumbent,
+            incumbent_value=values_of(served.incumbent, data.state, data.n_actions),
             before_contact=loaded.before_contact,
         )
 
-    def candidate(self, served: ServedPolicy, mix: float) -> Floats:
-        """The candidate's probabilities at a mix."""
-        mixtures = served.mixtures(self.q, self.behaviour_target, self.incumbent, self.data.eligible_target)
-        return mixtures(mix)
+    def with_night(self, night: AverageNight) -> Side:
+        """The same split where slots or money are limited."""
+        wished, value = self.incumbent_wished, self.incumbent_value
+        return replace(self, night=night, incumbent=night.of_incumbent.within(wished, value))
+
+    def candidate(self, served: ServedPolicy, mix: float, q: FloatArray | None = None) -> Floats:
+        """The candidate's probabilities at a mix; given `q` (n, n_actions), greedy on these values, at its prices."""
+        values = self.q if q is None else q
+        mixtures = served.mixtures(values, self.behaviour_target, self.incumbent_wished, self.data.eligible_target)
+        wished = mixtures(mix)
+        if self.night is None:
+            return wished
+        return self.night.of_candidate(served, mix).within(wished, values)
 
     def critic(self, values: FloatArray, probabilities: Floats) -> Critic:
         """A model's values of shape (horizon, n, n_actions), by steps to go, as the critic of a policy."""
@@ -107,11 +129,11 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
     # The mix is chosen below; every other layer stands.
     layers = programme.layers
     served = ServedPolicy(incumbent, found.q, found.behaviour, support=layers.support, mix=1.0, epsilon=layers.epsilon)
-    sides: dict[Split, Side] = {split: Side.of(side, programme.gate.horizon, served) for split, side in loaded.items()}
+    sides = sides_of(programme, loaded, served, limits_of(source.shape))
     held = judge_candidate(programme, source.catalogue, served, sides, k, found.look_alikes)
     with registry.run(programme, "", {}, run_id=run_id):
         role = f"candidate against {incumbent_version}: mix {held.policy.mix}, {layers}"
-        stored = StoredPolicy(held.policy, programme.feature_names, source.catalogue.ids)
+        stored = StoredPolicy(held.policy, programme.feature_names, source.catalogue.ids, held.prices)
         version = registry.register(programme, stored, role)
         registry.name(programme, "challenger", version)
         links = {"mlflow_run_id": run_id, "dag_run_id": dag_run_id}
@@ -142,7 +164,7 @@ class Held:
     """A gate that was held: the candidate as it would be published, and what was found.
 
     `opened` is False where no mix promised to pass: the figures are then shown for information, the verdict is DEFER,
-    and the attempt spends nothing.
+    and the attempt spends nothing. `prices` are those of scarce slots and money, fixed at this training.
     """
 
     policy: ServedPolicy
@@ -151,6 +173,7 @@ class Held:
     opened: bool
     lost_customer_value: float
     exhibits: Exhibits
+    prices: Prices | None = None
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -164,6 +187,7 @@ class Held:
             "mix": self.policy.mix,
             "opened": self.opened,
             "lost_customer_value": self.lost_customer_value,
+            "prices": self.prices.of_limits if self.prices else {},
             "choice": plain(self.choice),
             **self.verdict.to_dict(),
             **plain(self.exhibits),
@@ -200,6 +224,35 @@ class Held:
     def metrics(self) -> dict[str, float]:
         """What MLflow charts over runs."""
         return {k: float(v) for k, v in self.ledger_row().items() if isinstance(v, (int, float)) and np.isfinite(v)}
+
+
+def sides_of(
+    programme: Programme, loaded: Mapping[Split, Loaded], served: ServedPolicy, limits: Sequence[Limit] = ()
+) -> dict[Split, Side]:
+    """The splits as a gate looks at them.
+
+    Parameters
+    ----------
+    limits : sequence of Limit
+        Of one night and all of its customers (`tonight.limits_of`).
+    """
+    sides = {split: Side.of(part, programme.gate.horizon, served) for split, part in loaded.items()}
+    now = {split: rows_now(side.data) for split, side in sides.items()}
+    grid = programme.grid
+    due = sum(map(len, now.values())) / (grid.interval_days if grid.stagger else 1)
+    if not limits or not len(now["learn"]):
+        return sides
+    learn, rows = sides["learn"], evenly(now["learn"])
+    night = AverageNight(
+        q=learn.q[rows],
+        behaviour=learn.behaviour_target[rows],
+        incumbent=learn.incumbent_wished[rows],
+        incumbent_value=learn.incumbent_value[rows],
+        eligible=learn.data.eligible_target[rows],
+        limits=scaled(limits, len(rows), due),
+        even_share=programme.layers.even_share,
+    )
+    return {split: side.with_night(night) for split, side in sides.items()}
 
 
 def judge_candidate(
@@ -265,7 +318,8 @@ def judge_candidate(
         judged=Evaluated(judging, sample, modelled.values_at(mix)),
         critics=modelled(mix),
     )
-    return Held(policy, choice, verdict, opened, loss.value, shown)
+    prices = judging.night.of_candidate(served, mix) if judging.night else None
+    return Held(policy, choice, verdict, opened, loss.value, shown, prices)
 
 
 def _weeks(programme: Programme, data: Transitions) -> float:

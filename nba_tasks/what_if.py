@@ -16,8 +16,9 @@ from nba_tasks.gate.schema import checked
 from nba_tasks.loading import Split, load
 from nba_tasks.policy import ServedPolicy
 from nba_tasks.programme import Programme
+from nba_tasks.tonight import limits_of
 from nba_tasks.train import reading
-from nba_tasks.trial import Held, Side, judge_candidate
+from nba_tasks.trial import Held, judge_candidate, sides_of
 
 log = logging.getLogger("nba_tasks")
 
@@ -123,7 +124,7 @@ def _judged_again(programme: Programme, gate: Mapping[str, Any]) -> Held:
     if not isinstance(policy, ServedPolicy):
         raise WhatIfError(f"version {gate['candidate_version']} is business as usual, which no gate judges")
     stored.require_features(programme.feature_names)
-    sides: dict[Split, Side] = {split: Side.of(part, programme.gate.horizon, policy) for split, part in loaded.items()}
+    sides = sides_of(programme, loaded, policy, limits_of(source.shape))
     layers = programme.layers.model_dump() | {"mix": policy.mix}
     at_its_mix = Programme.model_validate(programme.model_dump() | {"layers": layers})
     return judge_candidate(at_its_mix, source.catalogue, policy, sides, gate["attempt"] or 1)

@@ -96,21 +96,20 @@ def test_a_policy_that_loses_is_proposed_and_one_that_gains_is_not() -> None:
     text = demotion(earned(alone, 4, 1.0, ()), before, 2, 0.05)
     assert text is not None
     assert "the policy before would have earned" in text
-    assert demotion(earned(bad, 4, 1.0, ()), None, 0, 0.05) is None, "not in its first week"
 
 
 def test_a_policy_that_is_no_worse_is_seldom_proposed_over_all_looks() -> None:
-    """200 policies that change nothing, looked at weekly for 12 weeks: at most 2α = 10% are ever proposed.
+    """200 policies that change nothing, looked at six times: at most 2α = 10% are ever proposed.
 
     More than 32 would happen by chance with a probability of 6·10⁻³ if the rate were exactly 10%; it is lower.
     """
     proposed = 0
     for seed in range(200):
         whole = decided(300, 12, 1000 + seed, gain=0.0)
-        for weeks in range(2, 13, 2):
+        for look, weeks in enumerate(range(2, 13, 2), start=1):
             seen = Decided(whole.data, whole.arm, np.full(len(whole.data), weeks - 1), whole.differs, whole.charge)
             before = incumbents_gain(seen, probabilities(seen), 2, 1.0, 10)
-            if demotion(earned(seen, 2, 1.0, ()), before, weeks, 0.05):
+            if demotion(earned(seen, 2, 1.0, ()), before, look, 0.05):
                 proposed += 1
                 break
     assert proposed <= 32
