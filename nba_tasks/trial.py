@@ -10,15 +10,15 @@ from typing import Any, get_args
 
 import numpy as np
 
-from nba_tasks import ledger, registry, report, unlogged
+from nba_tasks import ledger, registry, report
 from nba_tasks.average_night import AverageNight, evenly, rows_now, scaled
+from nba_tasks.candidate import Trial
 from nba_tasks.capacity import Limit, Prices
-from nba_tasks.critics import Critics, Loss
 from nba_tasks.database import warehouse
 from nba_tasks.dataset import Catalogue, FloatArray, Transitions
 from nba_tasks.estimators import Critic
 from nba_tasks.exhibition import Evaluated, exhibits
-from nba_tasks.gate import MIXES, MixChoice, Sample, Verdict, check_splits, choose_mix, judge
+from nba_tasks.gate import MixChoice, Sample, Verdict, check_splits
 from nba_tasks.gate.exhibits import Exhibits
 from nba_tasks.gate.placebo import BeforeContact
 from nba_tasks.gate.plain import plain
@@ -263,65 +263,25 @@ def judge_candidate(
     k: int = 1,
     look_alikes: LookAlikes | None = None,
 ) -> Held:
-    """Choose λ on the select split and judge on the gate split; everything here is arrays.
+    """Choose λ on the select split, judge on the gate split, and put beside it what the report shows.
 
     Parameters
     ----------
-    served : ServedPolicy
-        The learned policy behind its layers; its mix is chosen here.
-    sides : mapping of split to Side
-        Learn (for the critics), select and gate.
-    k : int
-        How many candidates this incumbent has faced, this one included.
+    served, sides, k
+        See `Trial`.
     look_alikes : LookAlikes, optional
         To be shown beside the candidate.
     """
-    loss = Loss.of(programme, sides["learn"].data)
-    critics = Critics(programme, catalogue, served, sides["learn"], loss)
-    select, judging = sides["select"], sides["gate"]
-    mixes = MIXES if programme.layers.mix == "auto" else (programme.layers.mix,)
-    choosing = select.sample(programme, loss.charge(select.data))
-    foreseen = critics.near(mixes, select)
-    choice = choose_mix(
-        choosing,
-        lambda mix: select.candidate(served, mix),
-        programme.gate,
-        gate_customers=len(np.unique(judging.windows.customer)),
-        mixes=mixes,
-        k=k,
-        critics_at=foreseen,
-    )
-    opened = choice.mix is not None
-    mix = choice.mix or max(choice.forecasts, key=lambda forecast: forecast.power).mix
-    sample, modelled = judging.sample(programme, loss.charge(judging.data)), critics.near((mix,), judging)
-    verdict = judge(
-        sample,
-        judging.candidate(served, mix),
-        programme.gate,
-        k=k,
-        critics=modelled(mix),
-        placebo=unlogged.placebo_of(sides["learn"], judging, sample),
-        tail_gain=critics.tail_gain(mix, judging),
-        yardstick=unlogged.yardstick_of(
-            served.behaviour, sides["learn"].data, judging, sample, programme.feature_names
-        ),
-        weeks=_weeks(programme, judging.data),
-        interval_days=programme.grid.interval_days,
-    )
-    policy = served.with_mix(mix)
+    trial = Trial(programme, catalogue, served, sides, k)
+    policy = served.with_mix(trial.mix)
     shown = exhibits(
         programme,
         catalogue,
         policy,
         look_alikes,
-        select=Evaluated(select, choosing, foreseen.values_at(mix)),
-        judged=Evaluated(judging, sample, modelled.values_at(mix)),
-        critics=modelled(mix),
+        select=Evaluated(sides["select"], trial.choosing, trial.foreseen.values_at(trial.mix)),
+        judged=Evaluated(sides["gate"], trial.judged, trial.modelled.values_at(trial.mix)),
+        critics=trial.modelled(trial.mix),
     )
-    prices = judging.night.of_candidate(served, mix) if judging.night else None
-    return Held(policy, choice, verdict, opened, loss.value, shown, prices)
-
-
-def _weeks(programme: Programme, data: Transitions) -> float:
-    """Length of the log, for remedies in weeks."""
-    return float(np.ptp(data.epoch) + 1) * programme.grid.interval_days / 7
+    opened = trial.choice.mix is not None
+    return Held(policy, trial.choice, trial.verdict, opened, trial.loss.value, shown, trial.prices)
