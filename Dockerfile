@@ -16,6 +16,7 @@ COPY sql sql
 COPY expectations expectations
 COPY dags dags
 COPY deploy deploy
+COPY docs/the-gate-in-plain-words.md docs/
 RUN pip install --no-deps --no-build-isolation --editable . && python -m compileall -q nba_tasks
 
 # Named volumes take their owner from these folders.

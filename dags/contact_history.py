@@ -19,6 +19,7 @@ from typing import Any
 
 from airflow.sdk import CronTriggerTimetable, Metadata, TriggerRule, dag, task
 
+from nba_tasks.links import ValidationLink, beside
 from nba_tasks.workflow import DEFAULT_ARGUMENTS, as_of, as_of_param, history_asset, programme, programmes
 
 
@@ -67,6 +68,7 @@ def contact_history(name: str, zone: str) -> Any:
 
         day = pull()
         validated, merged = validate(day), merge(day)
+        beside(validated, ValidationLink())
         validated >> merged
         [day, validated, merged] >> expire()
 

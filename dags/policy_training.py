@@ -103,6 +103,7 @@ def policy_training(name: str) -> Any:
         built = transitions.expand_kwargs(shards(planned))
         learned = learn(planned)
         built >> learned
+        beside(learned, MlflowLink())
         beside(gate(planned, learned), GateLink(), MlflowLink())
 
     return build()

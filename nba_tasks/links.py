@@ -45,6 +45,13 @@ class ListLink(RunLink):
     leads_to = "list"
 
 
+class ValidationLink(RunLink):
+    """To Great Expectations' report of what was pulled."""
+
+    name = "Validation report"
+    leads_to = "validation"
+
+
 def gate_page(gate_id: int) -> str:
     """The address of a gate's page."""
     return _page(f"gates/{gate_id}")

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from nba_tasks.pages import customers, gates, lists, policies, runs, validation
+from nba_tasks.pages import airflow_rest, customers, gates, lists, policies, runs, validation, words
 from nba_tasks.pages.access import may_open_pages
 from nba_tasks.pages.rendering import HEADERS, STATIC, page
 
@@ -19,7 +19,7 @@ from nba_tasks.pages.rendering import HEADERS, STATIC, page
 app = FastAPI(
     title="Next best actions", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(may_open_pages)]
 )
-for room in (gates, lists, customers, policies, runs, validation):
+for room in (gates, lists, customers, policies, runs, validation, words):
     app.include_router(room.router)
 
 
@@ -58,6 +58,13 @@ def refused(request: Request, error: StarletteHTTPException) -> HTMLResponse:
         detail=error.detail,
         login=login,
     )
+
+
+@app.exception_handler(airflow_rest.Refused)
+def refused_by_airflow(request: Request, error: airflow_rest.Refused) -> HTMLResponse:
+    """Airflow's own refusal of what a page asked of it for this person."""
+    title = HTTPStatus(error.status).phrase
+    return page(request, "refused.html", error.status, title=title, detail=str(error), login=None)
 
 
 @app.exception_handler(RequestValidationError)

@@ -25,6 +25,8 @@ class Panel:
     ----------
     state : {"open", "closed", "working", "refused", "locked"}
         `open` shows the form; `working` is asked again every few seconds.
+    leaves : bool
+        Whether the link leads out of the pages.
     """
 
     state: Literal["open", "closed", "working", "refused", "locked"]
@@ -32,6 +34,7 @@ class Panel:
     text: str
     link: str = ""
     link_text: str = ""
+    leaves: bool = True
 
 
 async def panel(request: Request, visitor: Visitor, gate: Mapping[str, Any]) -> Panel:
@@ -112,6 +115,7 @@ async def _refused(gate: Mapping[str, Any]) -> Panel | None:
             f"Gate {gate['newest_gate']} was held since: decide on that one.",
             f"{gate['newest_gate']}",
             f"Open gate {gate['newest_gate']}",
+            leaves=False,
         )
     named = await mlflow_rest.aliases(gate["programme"])
     if named is None:

@@ -175,10 +175,7 @@ async def answer(
     if found.state != "open":
         raise HTTPException(HTTPStatus.CONFLICT, f"{found.title}. {found.text}")
     body = {"chosen_options": [answer], "params_input": {"comment": comment.strip()}}
-    try:
-        await airflow_rest.ask(request, "PATCH", decision.action_path(gate), json=body)
-    except airflow_rest.Refused as error:
-        raise HTTPException(error.status, str(error)) from None
+    await airflow_rest.ask(request, "PATCH", decision.action_path(gate), json=body)
     return RedirectResponse(f"{request.scope.get('root_path', '')}/gates/{gate['gate_id']}", HTTPStatus.SEE_OTHER)
 
 

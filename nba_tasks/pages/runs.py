@@ -35,8 +35,12 @@ async def summary(request: Request, visitor: VisitorDep, dag_id: str, run_id: st
 
 
 @router.get("/{dag_id}/{run_id}/{what}")
-def lead(
-    request: Request, visitor: VisitorDep, dag_id: str, run_id: str, what: Literal["gate", "mlflow", "list"]
+async def lead(
+    request: Request,
+    visitor: VisitorDep,
+    dag_id: str,
+    run_id: str,
+    what: Literal["gate", "mlflow", "list", "validation"],
 ) -> RedirectResponse:
     """From a task's link to what its run made.
 
@@ -46,14 +50,22 @@ def lead(
         404: the run made no such thing, or not yet.
     """
     programme = visitor.require(dag_id.rpartition(".")[0])
-    found = _found(programme, run_id, None)
-    root = request.scope.get("root_path", "")
+    if what == "validation":
+        day = await _day(request, dag_id, run_id)
+        path = validation.report(programme, day) if day else None
+    else:
+        path = _path(programme, await run_in_threadpool(_found, programme, run_id, None), what)
+    if path is None:
+        raise HTTPException(HTTPStatus.NOT_FOUND, "This run made no such thing, or has not come so far.")
+    return RedirectResponse(f"{request.scope.get('root_path', '')}{path}")
+
+
+def _path(programme: str, found: Mapping[str, Any], what: str) -> str | None:
+    """The path below the pages' address of what a run made."""
     gate, night = found["gate"], found["night"]
-    if what == "list" and night:
-        return RedirectResponse(f"{root}/lists/{programme}/{night['list_date']}")
-    if what != "list" and gate:
-        return RedirectResponse(f"{root}/gates/{gate['gate_id']}{'/mlflow' if what == 'mlflow' else ''}")
-    raise HTTPException(HTTPStatus.NOT_FOUND, "This run made no such thing, or has not come so far.")
+    if what == "list":
+        return f"/lists/{programme}/{night['list_date']}" if night else None
+    return f"/gates/{gate['gate_id']}{'/mlflow' if what == 'mlflow' else ''}" if gate else None
 
 
 def _found(programme: str, run_id: str, day: dt.date | None) -> dict[str, Any]:

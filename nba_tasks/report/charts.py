@@ -66,6 +66,17 @@ def _from_estimates(report: Report) -> Rows:
     ]
 
 
+METHODS = {
+    "IS": "weighting whole windows (IS)",
+    "WIS": "the same, normalised (WIS)",
+    "PDIS": "weighting decisions (PDIS)",
+    "SN-PDIS": "the same, normalised (SN-PDIS)",
+    "DM": "a model alone (DM)",
+    "DR": "model and weighting (DR)",
+    "WDR": "the same, normalised (WDR)",
+}
+
+
 def _gain(report: Report, over: str) -> Iterator[Chart]:
     """Every estimator's opinion of the gain."""
     found = [row for row in report["estimates"] if row["policy"] == "difference"]
@@ -74,7 +85,8 @@ def _gain(report: Report, over: str) -> Iterator[Chart]:
     decides = report["deciding"]["estimator"]
     rows = [
         {
-            "label": f"{row['estimator']} (decides)" if row["estimator"] == decides else row["estimator"],
+            "label": METHODS.get(row["estimator"], row["estimator"])
+            + (": decides" if row["estimator"] == decides else ""),
             "kind": "candidate" if row["estimator"] == decides else "other",
             **interval(row),
         }
@@ -299,7 +311,7 @@ def _state_map(report: Report, over: str) -> Iterator[Chart]:
         "map",
         "What the new policy does where",
         f"Customers by {names['x']} and {names['y']}, the two features that move its choice most: the action that it "
-        "takes most often there, and how much it expects to earn from then on (the darker, the more).",
+        "takes most often there, and how much it expects to earn from then on (the stronger the colour, the more).",
         {
             "x": {"label": names["x"], "ticks": x["labels"]},
             "y": {"label": names["y"], "ticks": y["labels"]},

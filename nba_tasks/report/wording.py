@@ -67,8 +67,9 @@ def headline(report: Report, interval_days: int) -> str:
     confidence = percent(1 - deciding["alpha"])
     if verdict == "PROMOTE":
         return (
-            f"With the new policy a customer would have been worth about {plain(gain)} more {over} than with the one "
-            f"in use, and with {confidence} confidence at least {plain(lower)} more."
+            f"The new policy is better: with it a customer would have been worth about {plain(gain)}"
+            f"{_relative(report, gain)} more {over} than with the one in use, and with {confidence} confidence at "
+            f"least {plain(lower)} more."
         )
     if not report["opened"]:
         return (
@@ -81,6 +82,13 @@ def headline(report: Report, interval_days: int) -> str:
     if verdict == "REJECT":
         return _rejected(broken, over, gain, upper)
     return _deferred(broken, over, gain, lower, upper)
+
+
+def _relative(report: Report, gain: float) -> str:
+    """The gain as a share of what the policy in use earns; nothing where the report does not know that."""
+    rows = (row["value"] for row in report.get("policies") or () if row["kind"] == "incumbent")
+    value = next(rows, None)
+    return f" ({percent(gain / value)})" if value and value > 0 else ""
 
 
 def _rejected(broken: list[str], over: str, gain: float, upper: float) -> str:

@@ -16,9 +16,11 @@ select
     g.propensities,
     g.decision,
     g.decided_by,
-    g.decided_at
+    g.decided_at,
+    newest.gate_id as newest_gate
 from nba.gates as g
 join nba.programmes as p using (programme_id)
+join (select programme_id, max(gate_id) as gate_id from nba.gates group by programme_id) as newest using (programme_id)
 where {% include "pages/gates_filter.sql" %}
 
 order by g.gate_id desc

@@ -14,7 +14,8 @@ select
     used.nights,
     used.first_night,
     used.last_night,
-    p.business_timezone
+    p.business_timezone,
+    (select max(n.gate_id) from nba.gates as n where n.programme_id = g.programme_id) as newest_gate
 from nba.gates as g
 join nba.programmes as p using (programme_id)
 left join lateral (

@@ -51,7 +51,8 @@ def test_a_forged_token_is_refused(site: Site) -> None:
 def test_a_viewer_sees_but_may_not_act_nor_see_customers(site: Site) -> None:
     waiting = site.gates()[-1]
     with site.visit("vera") as vera:
-        assert vera.get("/nba/gates").status_code == 200
+        for path in ("gates", "lists", "policies/sales_channels", "in-plain-words"):
+            assert vera.get(f"/nba/{path}").status_code == 200, path
         page = vera.get(f"/nba/gates/{waiting}")
         assert page.status_code == 200
         token = "not needed to be refused"

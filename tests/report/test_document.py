@@ -28,7 +28,8 @@ def test_the_headline_says_gain_and_certainty(promoted: dict[str, Any]) -> None:
     deciding = promoted["deciding"]
     assert promoted["verdict"] == "PROMOTE"
     said = headline(promoted, 7)
-    assert f"about {plain(deciding['estimate'])} more over 4 weeks" in said
+    assert f"about {plain(deciding['estimate'])} (" in said
+    assert "%) more over 4 weeks" in said
     assert f"97% confidence at least {plain(deciding['lower'])} more" in said
 
 

@@ -35,9 +35,11 @@ def report(verdict: str = "PROMOTE", opened: bool = True, **statuses: str) -> di
 
 def test_a_promote_says_gain_period_and_confidence() -> None:
     assert wording.headline(report(), 7) == (
-        "With the new policy a customer would have been worth about 0.119 more over 4 weeks than with the one in use, "
-        "and with 97% confidence at least 0.0874 more."
+        "The new policy is better: with it a customer would have been worth about 0.119 more over 4 weeks than with "
+        "the one in use, and with 97% confidence at least 0.0874 more."
     )
+    known = report() | {"policies": [{"kind": "incumbent", "value": 0.597}]}
+    assert "about 0.119 (20%) more over 4 weeks" in wording.headline(known, 7)
 
 
 def test_a_deferred_gain_says_what_is_still_possible() -> None:

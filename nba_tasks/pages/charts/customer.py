@@ -26,11 +26,17 @@ def choice(actions: Mapping[int, str], score: Row | None, decision: Row | None) 
             "choice",
             "bars",
             "What could have been chosen",
-            "Each allowed action's chance on that night. The draw among them was at random with just these chances, "
-            "which is what lets the next gate learn from it.",
+            "Each allowed action's chance on that night, and what the customer is expected to be worth from then on. "
+            "The draw among them was at random with just these chances; from that the next gate learns.",
             {
                 "rows": [
-                    {"label": action, "value": chance, "chosen": action == taken} for action, chance, _ in ordered
+                    {
+                        "label": action,
+                        "value": chance,
+                        "chosen": action == taken,
+                        "note": "" if value is None else f"worth {plain(value)}",
+                    }
+                    for action, chance, value in ordered
                 ],
                 "x": "chance",
                 "percent": True,

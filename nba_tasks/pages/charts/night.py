@@ -10,7 +10,7 @@ from nba_tasks.report.numbers import count, percent, plain
 
 def charts_of_list(summary: Report) -> list[Chart]:
     """Every chart of a night's list."""
-    return [chart for part in (_actions, _segments) for chart in part(summary)]
+    return [chart for part in (_actions, _segments, _limits) for chart in part(summary)]
 
 
 def _actions(summary: Report) -> Iterator[Chart]:
@@ -57,5 +57,32 @@ def _segments(summary: Report) -> Iterator[Chart]:
                     percent(row["to_send"] / row["decisions"], 1), plain(row["expected_value"]),
                 )
                 for group, row in rows
+            ],
+        )  # fmt: skip
+
+
+def _limits(summary: Report) -> Iterator[Chart]:
+    found: Rows = [row for row in summary.get("limits") or () if row["at_most"]]
+    if found:
+        yield Chart(
+            "limits",
+            "bars",
+            "What was scarce",
+            "How much of each limit is used. Where more was wished than there is, a slot goes to whom it is "
+            "worth most.",
+            {
+                "rows": [
+                    {"label": row["name"].replace("_", " "), "value": row["used"] / row["at_most"]} for row in found
+                ],
+                "x": "share of the limit",
+                "percent": True,
+            },
+            ("limit", "at most", "wished", "used", "one more would be worth"),
+            [
+                (
+                    row["name"].replace("_", " "), count(row["at_most"]), count(row["wished"]), count(row["used"]),
+                    plain(row["price"]),
+                )
+                for row in found
             ],
         )  # fmt: skip

@@ -25,7 +25,7 @@
   // One line a row: an interval with its estimate.
   function forest(data, width) {
     const narrow = width < 560;
-    const letters = narrow ? 16 : 28;
+    const letters = narrow ? 19 : 30;
     const form = data.percent ? percent : figure;
     const grouped = data.rows.some((row) => row.group);
     const rows = data.rows.filter((row) => row.value !== null).map((row) => ({
@@ -34,12 +34,14 @@
     const shown = (row) => `${row.label}: ${form(row.value)}` +
       (row.lower === null || row.upper === null ? "" : `\n${form(row.lower)} to ${form(row.upper)}`);
     const bounded = rows.filter((row) => row.lower !== null && row.upper !== null);
+    const text = (key) => wrapped(grouped ? key.replace("\u0000", ": ") : key, letters);
+    const tallest = d3.max(rows, (row) => text(row.key).split("\n").length) ?? 1;
     return Plot.plot(base(width, {
-      marginLeft: narrow ? 120 : 210, marginRight: 24, height: rows.length * 34 + 60,
+      marginLeft: narrow ? 148 : 220, marginRight: 24, height: rows.length * Math.max(34, 10 + 14 * tallest) + 60,
       x: { inset: 8, label: data.x, grid: true, ticks: narrow ? 4 : 7, tickFormat: form, labelAnchor: "center", labelArrow: "none" },
       y: {
         domain: rows.map((row) => row.key), label: null, tickSize: 0, tickPadding: 8,
-        tickFormat: (key) => wrapped(grouped ? key.replace("\u0000", ": ") : key, letters), lineHeight: 1,
+        tickFormat: text, lineHeight: 1,
       },
       symbol: { domain: Object.keys(symbol), range: Object.values(symbol) },
       marks: [
@@ -146,7 +148,7 @@
   function map(data, width) {
     const narrow = width < 560;
     const across = data.x.ticks.length;
-    const left = narrow ? 64 : 110;
+    const left = narrow ? 84 : 110;
     const room = (width - left - 16) / across;
     const cells = data.cells;
     const low = d3.min(cells, (cell) => cell.value), high = d3.max(cells, (cell) => cell.value);
@@ -154,7 +156,7 @@
     return Plot.plot(base(width, {
       marginLeft: left, marginRight: 16, height: data.y.ticks.length * 46 + 72, marginTop: 28,
       x: { domain: d3.range(across), label: data.x.label, tickFormat: (i) => wrapped(String(data.x.ticks[i]), Math.max(4, Math.floor(room / 8))), tickSize: 0, labelAnchor: "center", labelArrow: "none", padding: 0.04 },
-      y: { domain: d3.range(data.y.ticks.length), reverse: true, label: data.y.label, tickFormat: (i) => wrapped(String(data.y.ticks[i]), narrow ? 8 : 14), tickSize: 0, labelArrow: "none", padding: 0.06 },
+      y: { domain: d3.range(data.y.ticks.length), reverse: true, label: data.y.label, labelAnchor: "top", tickFormat: (i) => wrapped(String(data.y.ticks[i]), narrow ? 8 : 14), tickSize: 0, labelArrow: "none", padding: 0.06 },
       marks: [
         Plot.cell(cells, { x: "x", y: "y", fill: "var(--candidate)", fillOpacity: (cell) => 0.12 + 0.5 * strength(cell) }),
         Plot.text(cells, { x: "x", y: "y", text: (cell) => shortened(cell.action_id, Math.floor(room / 7.5)), fill: "var(--ink)" }),
@@ -168,12 +170,12 @@
     const form = data.percent ? percent : d3.format(",");
     const rows = data.rows.map((row) => ({ ...row, key: row.group ? `${row.group}: ${row.label}` : row.label }));
     return Plot.plot(base(width, {
-      marginLeft: narrow ? 120 : 210, marginRight: 64, height: rows.length * 32 + 60,
+      marginLeft: narrow ? 132 : 210, marginRight: rows.some((row) => row.note) ? 130 : 64, height: rows.length * 32 + 60,
       x: { label: data.x, grid: true, ticks: narrow ? 3 : 6, tickFormat: form, labelAnchor: "center", labelArrow: "none" },
       y: { domain: rows.map((row) => row.key), label: null, tickSize: 0, tickFormat: (key) => wrapped(key, narrow ? 16 : 28), lineHeight: 1, padding: 0.3 },
       marks: [
         Plot.barX(rows, { y: "key", x: "value", fill: (row) => (row.chosen === false ? "var(--quiet)" : "var(--candidate)"), fillOpacity: 0.85 }),
-        Plot.text(rows, { y: "key", x: "value", text: (row) => form(row.value), textAnchor: "start", dx: 6, fill: "var(--ink)" }),
+        Plot.text(rows, { y: "key", x: "value", text: (row) => [form(row.value), row.note].filter(Boolean).join(", "), textAnchor: "start", dx: 6, fill: "var(--ink)" }),
         Plot.ruleX([0], { stroke: "var(--ink)" }),
       ],
     }));

@@ -1,0 +1,50 @@
+"""The charts that only the pages show: what they draw and what their tables say agree."""
+
+from __future__ import annotations
+
+from nba_tasks.pages.charts import charts_of_list, choice
+
+NIGHT = {
+    "actions": [],
+    "segments": [],
+    "limits": [
+        {"name": "phone_slots", "at_most": 40.0, "wished": 55.5, "used": 40.0, "price": 1.25},
+        {"name": "budget", "at_most": 0.0, "wished": 0.0, "used": 0.0, "price": None},
+    ],
+}
+
+
+def test_a_limit_is_shown_as_the_share_that_is_used() -> None:
+    (chart,) = charts_of_list(NIGHT)
+    assert chart.data["rows"] == [{"label": "phone slots", "value": 1.0}]
+    assert list(chart.rows) == [("phone slots", "40", "56", "40", "1.25")]
+
+
+def test_a_list_of_earlier_days_knows_no_limits() -> None:
+    assert charts_of_list({"actions": [], "segments": []}) == []
+
+
+def test_the_choice_shows_allowed_actions_best_chance_first() -> None:
+    score = {"eligible": 0b101, "probability": [0.25, 0.0, 0.75], "expected_value": [1.5, 9.0, 2.0]}
+    (chart,) = choice({0: "no_action", 1: "email", 2: "mail"}, score, None)
+    assert [(row["label"], row["value"], row["note"]) for row in chart.data["rows"]] == [
+        ("mail", 0.75, "worth 2"),
+        ("no_action", 0.25, "worth 1.5"),
+    ]
+    assert chart.rows[0] == ("mail", "75.0%", "2", "")
+
+
+def test_the_choice_of_a_policy_that_knows_no_values() -> None:
+    decision = {
+        "action_id": "mail", "eligible_actions": ["mail", "no_action"], "probabilities": [0.4, 0.6],
+        "expected_values": None,
+    }  # fmt: skip
+    (chart,) = choice({}, None, decision)
+    assert [(row["label"], row["chosen"], row["note"]) for row in chart.data["rows"]] == [
+        ("no_action", False, ""),
+        ("mail", True, ""),
+    ]
+
+
+def test_nobody_decided_and_nobody_scored() -> None:
+    assert choice({}, None, None) == []
