@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,19 +109,6 @@ def copy_rows(source: Connection, query: str, target: Connection, table: str, co
         with _raw_cursor(target) as cursor:
             cursor.copy_expert(into, buffer)
             return int(cursor.rowcount)
-
-
-def copy_frame(target: Connection, table: str, data: pd.DataFrame) -> int:
-    """Load a DataFrame into a table by COPY; missing values become null, lists become arrays."""
-    buffer = io.StringIO()
-    data.to_csv(buffer, index=False, header=False, na_rep="\\N")
-    buffer.seek(0)
-    columns = ", ".join(quote_identifier(str(c)) for c in data.columns)
-    with _raw_cursor(target) as cursor:
-        cursor.copy_expert(
-            f"copy {quote_identifier(table)} ({columns}) from stdin with (format csv, null '\\N')", buffer
-        )
-        return int(cursor.rowcount)
 
 
 @contextmanager

@@ -1,113 +1,153 @@
-"""A night's rows: one decision per due customer, and the part of them that is to be sent, as the CRM keeps them."""
+"""A night's rows: one decision per due customer, and the part of them that is to be sent, as the CRM keeps them.
+
+By column, without a Python object a value: a list of millions is made of arrays.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from nba_tasks import reasons
 from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT, SERVED
-from nba_tasks.dataset import BoolArray
+from nba_tasks.bulk import array_literals, chosen, joined, name_literals
+from nba_tasks.dataset import BoolArray, FloatArray, IntArray
 from nba_tasks.policy import Floats
 from nba_tasks.shape import Shape
 from nba_tasks.tonight import Night
 
 ARMS = {HOLDOUT: "holdout", BUSINESS_AS_USUAL: "business as usual", SERVED: "served policy"}
 
-OWN = ("index", "expected", "over")
-"""Columns that the CRM does not keep."""
+
+@dataclass(frozen=True)
+class Scored:
+    """The customers of a night, n of them.
+
+    Attributes
+    ----------
+    customer_key : int array of shape (n,)
+    customer_id : pyarrow text array of length n
+    arm : text array of shape (n,)
+    eligible : bool array of shape (n, n_actions)
+    uniform : array of shape (n,)
+        In [0, 1): decides the draw.
+    state : float32 array of shape (n, n_features)
+    value : float64 array of shape (n, n_actions)
+        Expected value of each action; NaN where the policy knows none.
+    probability : float64 array of shape (n, n_actions)
+    moved : int16 array of shape (n, 3)
+        What moved the choice, see `reasons.moved_most`.
+    """
+
+    customer_key: IntArray
+    customer_id: pa.Array
+    arm: NDArray[np.str_]
+    eligible: BoolArray
+    uniform: Floats
+    state: NDArray[np.float32]
+    value: Floats
+    probability: Floats
+    moved: NDArray[np.int16]
+
+    def __len__(self) -> int:
+        return len(self.customer_key)
+
+    def without(self, gone: BoolArray) -> Scored:
+        """All but some customers; `gone` has shape (n,)."""
+        if not gone.any():
+            return self
+        arrays = ("customer_key", "arm", "eligible", "uniform", "state", "value", "probability", "moved")
+        kept = {name: getattr(self, name)[~gone] for name in arrays}
+        return replace(self, customer_id=self.customer_id.filter(pa.array(~gone)), **kept)
 
 
-def decisions_of(
-    shape: Shape, run_id: str, scores: pd.DataFrame, eligible: BoolArray, wished: Floats, night: Night
-) -> pd.DataFrame:
-    """One row per due customer, in the columns of the CRM's `decisions`, and `index`, the action's number.
+@dataclass(frozen=True)
+class Decisions:
+    """What is written into the CRM, by column.
+
+    Attributes
+    ----------
+    decisions : mapping of str to array, or to one value for every row
+    to_send : the same
+        The part of the decisions that is a contact.
+    drawn : DataFrame of n rows
+        What a summary counts: `index` of the action, `expected`, `over` (doing nothing), `explored`, `arm`.
+    """
+
+    decisions: Mapping[str, Any]
+    to_send: Mapping[str, Any]
+    drawn: pd.DataFrame
+
+    @property
+    def n_decisions(self) -> int:
+        return len(self.drawn)
+
+    @property
+    def n_to_send(self) -> int:
+        return int((self.drawn["index"] > 0).sum())
+
+
+def decisions_of(shape: Shape, run_id: str, version: int, scored: Scored, wished: Floats, night: Night) -> Decisions:
+    """The rows of the CRM's `decisions` and of the campaign list.
 
     Parameters
     ----------
-    scores : DataFrame of n rows
-        As `sql/publish/scores.sql` gives them.
-    eligible, wished : arrays of shape (n, n_actions)
-        What is allowed, and the probabilities before tonight's limits.
+    scored : Scored
+        With what is eligible now.
+    wished : array of shape (n, n_actions)
+        The probabilities before tonight's limits.
     night : Night
     """
     programme, as_of = shape.programme, shape.as_of
-    ids = np.array([a.action_id for a in shape.actions], dtype=object)
-    if scores.empty:
-        return pd.DataFrame(
-            {"decision_id": [], "customer_id": [], "index": [], "expected": [], "over": [], "reason": []}
-        )
-    index, probability = night.action, night.probability
+    ids = [action.action_id for action in shape.actions]
+    index, probability, value = night.action, night.probability, scored.value
     rows = np.arange(len(index))
-    value = np.array(scores["expected_value"].tolist(), dtype=np.float64)
+    # As the contract has it, only what had a chance: an action without support is as good as forbidden.
     possible = probability > 0
-    expected, nothing = value[rows, index], np.where(eligible[:, 0], value[:, 0], np.nan)
-    return pd.DataFrame(
-        {
-            "decision_id": f"{programme.programme}/{as_of}/" + scores["customer_id"],
-            "programme": programme.programme,
-            "customer_id": scores["customer_id"],
-            "decided_at": dt.datetime.combine(as_of, dt.time(), programme.grid.zone),
-            "action_id": ids[index],
-            # As the contract has it, only what had a chance: an action without support is as good as forbidden.
-            "eligible_actions": ["{" + ",".join(f'"{i}"' for i in ids[row]) + "}" for row in possible],
-            "probabilities": _over_eligible(probability, possible),
-            "expected_values": _over_eligible(value, possible),
-            "reason": reasons.sentences(
-                [a.action_id for a in shape.actions],
-                index,
-                value,
-                eligible,
-                scores["arm"].to_numpy(str),
-                _because(shape, scores, eligible),
-                short=probability < wished,
-            ),
-            "explored": index != probability.argmax(axis=1),
-            "arm": scores["arm"].map(ARMS),
-            "policy_version": scores["policy_version"].astype(str),
-            "run_id": run_id,
-            "published_at": dt.datetime.now(dt.UTC),
-            "index": index,
-            "expected": expected,
-            "over": expected - nothing,
-        }
-    )
+    expected = value[rows, index]
+    over = expected - np.where(scored.eligible[:, 0], value[:, 0], np.nan)
+    explored = index != probability.argmax(axis=1)
+    arm = np.select([scored.arm == code for code in ARMS], list(range(len(ARMS)))).astype(np.int8)
+    because = reasons.named(scored.moved, scored.state, programme.state)
+    reason = reasons.sentences(ids, index, value, scored.eligible, scored.arm, because, short=probability < wished)
+    decisions = {
+        "decision_id": joined(f"{programme.programme}/{as_of}/", scored.customer_id),
+        "programme": programme.programme,
+        "customer_id": scored.customer_id,
+        "decided_at": dt.datetime.combine(as_of, dt.time(), programme.grid.zone).isoformat(),
+        "action_id": chosen(ids, index),
+        "eligible_actions": name_literals(ids, possible),
+        "probabilities": array_literals(probability, possible),
+        "expected_values": array_literals(value, possible),
+        "reason": pa.array(reason, pa.string()),
+        "explored": explored,
+        "arm": chosen(list(ARMS.values()), arm),
+        "policy_version": str(version),
+        "run_id": run_id,
+        "published_at": dt.datetime.now(dt.UTC).isoformat(),
+    }
+    sent = index > 0
+    to_send = {
+        **{name: decisions[name].filter(pa.array(sent)) for name in ("decision_id", "customer_id", "action_id")},
+        "programme": programme.programme,
+        "list_date": as_of.isoformat(),
+        "channel": chosen([action.channel for action in shape.actions], index[sent]),
+        "expected_value": _known(expected[sent]),
+        "value_over_no_action": _known(over[sent]),
+        "reason": decisions["reason"].filter(pa.array(sent)),
+        "policy_version": str(version),
+    }
+    names = pd.Categorical.from_codes(arm, pd.Index(list(ARMS.values())))
+    drawn = {"index": index, "expected": expected, "over": over, "explored": explored, "arm": names}
+    return Decisions(decisions, to_send, pd.DataFrame(drawn))
 
 
-def _because(shape: Shape, scores: pd.DataFrame, eligible: BoolArray) -> reasons.Words:
-    """What moved each choice, in words; empty where other actions are allowed now than when it was scored."""
-    moved = np.array(scores["moved"].tolist(), dtype=np.int16).reshape(len(scores), -1)
-    packed = (eligible * (1 << np.arange(eligible.shape[1]))).sum(axis=1)
-    moved[packed != scores["eligible"].to_numpy()] = -1
-    state = np.array(scores["state"].tolist(), dtype=np.float64).reshape(len(scores), -1)
-    return reasons.named(moved, state, shape.programme.state)
-
-
-def _over_eligible(values: Floats, eligible: BoolArray) -> list[str]:
-    """Array literals over each row's eligible actions; a value that is not known is null."""
-    texts = values.astype(str).astype(object)
-    texts[np.isnan(values)] = "NULL"
-    return ["{" + ",".join(row[allowed]) + "}" for row, allowed in zip(texts, eligible, strict=True)]
-
-
-def to_send(shape: Shape, decisions: pd.DataFrame) -> pd.DataFrame:
-    """The part of the decisions that is a contact, in the columns of the campaign list."""
-    if decisions.empty:
-        return decisions
-    chosen = decisions[decisions["index"] > 0]
-    return pd.DataFrame(
-        {
-            "decision_id": chosen["decision_id"],
-            "programme": chosen["programme"],
-            "list_date": shape.as_of,
-            "customer_id": chosen["customer_id"],
-            "action_id": chosen["action_id"],
-            "channel": chosen["action_id"].map({a.action_id: a.channel for a in shape.actions}),
-            "expected_value": chosen["expected"],
-            "value_over_no_action": chosen["over"],
-            "reason": chosen["reason"],
-            "policy_version": chosen["policy_version"],
-        }
-    )
+def _known(values: FloatArray) -> pa.Array:
+    return pa.array(values, mask=np.isnan(values))

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Engine
 
-from nba_tasks.dataset import BoolArray
+from nba_tasks.dataset import BoolArray, FloatArray
 from nba_tasks.policy import Floats
 from nba_tasks.programme import CustomerFeature
 from nba_tasks.shape import Shape
@@ -21,7 +21,7 @@ from nba_tasks.tonight import Night
 
 
 def summarise(
-    shape: Shape, decisions: pd.DataFrame, state: Floats, eligible: BoolArray, night: Night
+    shape: Shape, decisions: pd.DataFrame, state: FloatArray, eligible: BoolArray, night: Night
 ) -> dict[str, Any]:
     """Counts and averages of a list, in plain JSON values.
 
@@ -64,7 +64,7 @@ def summarise(
     }
 
 
-def _segments(shape: Shape, drawn: NDArray[np.int64], value: Floats, state: Floats) -> list[dict[str, Any]]:
+def _segments(shape: Shape, drawn: NDArray[np.int64], value: Floats, state: FloatArray) -> list[dict[str, Any]]:
     """Counts by each of the customers' own categories."""
     rows = []
     for position, feature in enumerate(shape.programme.state):

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection
 
-from nba_tasks import database
+from nba_tasks import bulk, database
 from nba_tasks.batches import read_batch
 from nba_tasks.dataset import OPEN, BoolArray, IntArray, Transitions
 from nba_tasks.gate.placebo import BeforeContact
@@ -79,7 +77,7 @@ def load(connection: Connection, shape: Shape, split: Split, max_customers: int 
             logged_mask=shape.mask("logged"),
             target_mask=shape.mask("target"),
         )
-        parts.append(_read(connection, query, columns))
+        parts.append(bulk.read(connection, query, columns))
     return _arrays(_Columns(parts), shape, share)
 
 
@@ -99,7 +97,9 @@ def with_before_contact(connection: Connection, shape: Shape, split: Split, load
         terms=shape.event_terms,
     )
     types = {"customer_key": pa.int32(), "epoch": pa.int16(), "starts_on": pa.int32()}
-    found = _Columns([_read(connection, query, types | dict.fromkeys(("moment", "reward", "events"), pa.float64()))])
+    found = _Columns(
+        [bulk.read(connection, query, types | dict.fromkeys(("moment", "reward", "events"), pa.float64()))]
+    )
     customer, epoch, starts_on = (found.take(name) for name in ("customer_key", "epoch", "starts_on"))
     keys, known = _key(data.customer, data.epoch), _key(customer, epoch)
     row = np.searchsorted(keys, known)
@@ -150,21 +150,6 @@ def _share(connection: Connection, shape: Shape, split: Split, max_customers: in
         {"programme": shape.programme.programme, "split": split[0]},
     ).scalar_one()
     return min(1.0, max_customers / total) if total else 1.0
-
-
-def _read(connection: Connection, query: str, columns: dict[str, pa.DataType]) -> pa.Table:
-    buffer = io.BytesIO()
-    raw: Any = connection.connection.driver_connection
-    with raw.cursor() as cursor:
-        cursor.copy_expert(f"copy ({query}) to stdout with (format csv)", buffer)
-    if buffer.tell() == 0:
-        return pa.schema(columns.items()).empty_table()
-    buffer.seek(0)
-    return pyarrow.csv.read_csv(
-        buffer,
-        read_options=pyarrow.csv.ReadOptions(column_names=list(columns)),
-        convert_options=pyarrow.csv.ConvertOptions(column_types=columns, true_values=["t"], false_values=["f"]),
-    )
 
 
 class _Columns:

@@ -174,9 +174,13 @@ class ServedPolicy:
         PolicyError
             A row has no eligible action, or none with support.
         """
+        return self.given(self.q.values(state), state, eligible)
+
+    def given(self, q: FloatArray, state: FloatArray, eligible: BoolArray) -> Floats:
+        """The same, with the Q-function's values of the states computed before."""
         require_eligible(eligible)
         return self.serve(
-            q=self.q.values(state),
+            q=q,
             behaviour=self.behaviour.probabilities(state, eligible),
             incumbent=self.incumbent.probabilities(state, eligible),
             eligible=eligible,

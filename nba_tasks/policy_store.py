@@ -36,8 +36,13 @@ class StoredPolicy:
     actions: tuple[str, ...]
     prices: Prices | None = None
 
-    def probabilities(self, state: FloatArray, eligible: BoolArray) -> Floats:
+    def probabilities(self, state: FloatArray, eligible: BoolArray, values: FloatArray | None = None) -> Floats:
         """Probabilities over the catalogue that `eligible` (n, n_actions) spans; see `Policy`.
+
+        Parameters
+        ----------
+        values : array of shape (n, n_actions), optional
+            What `values` gave for these states: Q is the costly part.
 
         Raises
         ------
@@ -46,7 +51,10 @@ class StoredPolicy:
         """
         known = len(self.actions)
         found = np.zeros(eligible.shape)
-        found[:, :known] = self.policy.probabilities(state, eligible[:, :known])
+        if values is not None and isinstance(self.policy, ServedPolicy):
+            found[:, :known] = self.policy.given(values[:, :known], state, eligible[:, :known])
+        else:
+            found[:, :known] = self.policy.probabilities(state, eligible[:, :known])
         return found
 
     def values(self, state: FloatArray, n_actions: int) -> FloatArray:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Connection, Engine
 
-from nba_tasks import database, lists, switch
+from nba_tasks import bulk, database, lists, switch
 from nba_tasks.batches import Batch, read_batch
 from nba_tasks.capacity import Prices
 from nba_tasks.dataset import BoolArray
-from nba_tasks.decisions import OWN, decisions_of, to_send
+from nba_tasks.decisions import Decisions, Scored, decisions_of
 from nba_tasks.hashing import hash63
-from nba_tasks.policy import Floats, apply_rules
+from nba_tasks.policy import apply_rules
 from nba_tasks.programme import Consent, Programme
+from nba_tasks.reasons import FEATURES
 from nba_tasks.score import Serving, permitted, unpack
 from nba_tasks.shape import Shape
 from nba_tasks.tonight import Night, draw_night
@@ -113,22 +115,19 @@ def publish(
         shape = shape_of(reader, programme, batch)
         scores = _read_scores(reader, shape, batch, serve)
         eligible, gone = _recheck(writer, shape, scores)
-        scores, eligible = scores[~gone].reset_index(drop=True), eligible[~gone]
-        probability, changed = _redraw(scores, eligible, serve)
-        night = _draw(shape, scores, probability, serve.served.prices)
-        decisions = decisions_of(shape, run_id, scores, eligible, probability, night)
-        chosen = to_send(shape, decisions)
+        scores, changed = _rescored(scores.without(gone), eligible[~gone], serve)
+        night = _draw(shape, scores, serve.served.prices)
+        made = decisions_of(shape, run_id, serve.version, scores, scores.probability, night)
         dry = dry_run or as_of != today
-        state = np.array(scores["state"].tolist(), dtype=np.float64).reshape(len(scores), -1)
-        summary = lists.summarise(shape, decisions, state, eligible, night)
+        summary = lists.summarise(shape, made.drawn, scores.state, scores.eligible, night)
         lists.record(warehouse, batch.programme_id, as_of, run_id, serve.version, summary, dry_run=dry)
-        result = Publication(as_of, serve.version, len(decisions), len(chosen), False, changed + int(gone.sum()))
+        result = Publication(as_of, serve.version, made.n_decisions, made.n_to_send, False, changed + int(gone.sum()))
         if dry:
             return result
         # The last thing before anything is written: whoever throws the switch now finds the list expired.
         if why := switch.stopped(reader, programme):
             raise PublishError(f"{programme.programme} is {why}; `nba resume {programme.programme}` puts it back")
-        _write(writer, programme, as_of, run_id, serve.version, decisions, chosen)
+        _write(writer, programme, as_of, run_id, serve.version, made)
     return Publication(**{**result.__dict__, "written": True})
 
 
@@ -152,7 +151,7 @@ def _published(connection: Connection, programme: Programme, as_of: dt.date) -> 
     return Publication(as_of, row.policy_version, row.decisions, row.to_send, False) if row else None
 
 
-def _read_scores(connection: Connection, shape: Shape, batch: Batch, serve: Serving) -> pd.DataFrame:
+def _read_scores(connection: Connection, shape: Shape, batch: Batch, serve: Serving) -> Scored:
     programme = shape.programme
     parameters = {
         "programme": programme.programme,
@@ -176,10 +175,36 @@ def _read_scores(connection: Connection, shape: Shape, batch: Batch, serve: Serv
             f"shard {', '.join(map(str, missing))} of {programme.programme} {batch.as_of} was not scored with version "
             f"{serve.version} and the programme file as it is now: run the nightly actions DAG again"
         )
-    return database.frame(connection, database.statement("publish/scores"), parameters)
+    features = [feature.column for feature in shape.features]
+    arrays = {
+        "expected_value": (len(shape.actions), pa.float64()),
+        "probability": (len(shape.actions), pa.float64()),
+        "state": (len(features), pa.float32()),
+        "moved": (FEATURES, pa.int16()),
+    }
+    query = database.statement("publish/scores", arrays={name: length for name, (length, _) in arrays.items()})
+    columns = {"customer_key": pa.int32(), "customer_id": pa.string(), "arm": pa.string()}
+    columns |= {"eligible": pa.int32(), "draw": pa.float64()}
+    columns |= {f"{name}_{position}": of for name, (length, of) in arrays.items() for position in range(length)}
+    found = bulk.read(connection, query, columns, parameters)
+
+    def array(name: str, dtype: Any) -> NDArray[Any]:
+        return bulk.matrix(found, [f"{name}_{position}" for position in range(arrays[name][0])], dtype)
+
+    return Scored(
+        customer_key=found.column("customer_key").to_numpy(),
+        customer_id=found.column("customer_id").combine_chunks(),
+        arm=found.column("arm").to_numpy().astype(str),
+        eligible=unpack(found.column("eligible").to_numpy(), len(shape.actions)),
+        uniform=found.column("draw").to_numpy(),
+        state=array("state", np.float32),
+        value=array("expected_value", np.float64),
+        probability=array("probability", np.float64),
+        moved=np.nan_to_num(array("moved", np.float32), nan=-1).astype(np.int16),
+    )
 
 
-def _recheck(crm: Connection, shape: Shape, scores: pd.DataFrame) -> tuple[BoolArray, NDArray[np.bool_]]:
+def _recheck(crm: Connection, shape: Shape, scores: Scored) -> tuple[BoolArray, NDArray[np.bool_]]:
     """Eligibility as the CRM knows it now: consent withdrawn since scoring counts; who ended the relationship is gone.
 
     Returns
@@ -195,7 +220,7 @@ def _recheck(crm: Connection, shape: Shape, scores: pd.DataFrame) -> tuple[BoolA
         More of the customers are unknown to the CRM than `validation.max_vanished_share` allows.
     """
     programme = shape.programme
-    eligible = unpack(scores["eligible"].to_numpy(), len(shape.actions))
+    eligible = scores.eligible.copy()
     columns = {name: c.consent for name, c in programme.channels.items() if c.consent}
     asked = any(isinstance(rule, Consent) for rule in programme.rules)
     query = database.statement(
@@ -209,12 +234,21 @@ def _recheck(crm: Connection, shape: Shape, scores: pd.DataFrame) -> tuple[BoolA
         "ending_events": [name for name, event in programme.events.items() if event.ends],
         "since": dt.datetime.combine(first_day, dt.time(), programme.grid.zone),
     }
-    now = database.frame(crm, query, parameters).set_index("customer_id").reindex(scores["customer_id"])
-    _refuse_vanished(programme, now["gone"].isna().to_numpy())
+    types = {"customer_id": pa.string(), "gone": pa.bool_(), **dict.fromkeys(sorted(set(columns.values())), pa.bool_())}
+    now = bulk.read(crm, query, types, parameters)
+    # The row of each customer in what the CRM says, -1 for one whom it does not know any more.
+    row = pc.index_in(scores.customer_id, value_set=now.column("customer_id").combine_chunks())
+    row = row.fill_null(-1).to_numpy()
+    known = row >= 0
+    _refuse_vanished(programme, ~known)
+
+    def says(column: str) -> NDArray[np.bool_]:
+        return np.asarray(np.append(now.column(column).to_numpy(), False)[row], dtype=bool)
+
     for action in shape.actions:
         if asked and action.channel in columns:
-            eligible[:, action.index] &= now[columns[action.channel]].fillna(False).to_numpy(bool)
-    return permitted(eligible, scores["arm"].to_numpy(str)), now["gone"].fillna(True).to_numpy(bool)
+            eligible[:, action.index] &= says(columns[action.channel]) & known
+    return permitted(eligible, scores.arm), says("gone") | ~known
 
 
 def _refuse_vanished(programme: Programme, vanished: NDArray[np.bool_]) -> None:
@@ -228,26 +262,31 @@ def _refuse_vanished(programme: Programme, vanished: NDArray[np.bool_]) -> None:
         )
 
 
-def _redraw(scores: pd.DataFrame, eligible: BoolArray, serve: Serving) -> tuple[Floats, int]:
-    """Probabilities of the night; where eligibility changed since scoring, those that the policy gives now."""
-    if scores.empty:
-        return np.zeros(eligible.shape), 0
-    probability = np.array(scores["probability"].tolist(), dtype=np.float64)
-    changed = (unpack(scores["eligible"].to_numpy(), eligible.shape[1]) != eligible).any(axis=1)
-    if changed.any():
-        state = np.array(scores.loc[changed, "state"].tolist(), dtype=np.float32)
-        again = serve.probabilities(state, eligible[changed], scores.loc[changed, "arm"].to_numpy(str))
-        probability[changed] = apply_rules(again, eligible[changed])
-    return probability, int(changed.sum())
+def _rescored(scores: Scored, eligible: BoolArray, serve: Serving) -> tuple[Scored, int]:
+    """The scores with what is eligible now; where that changed since scoring, with the probabilities given now.
+
+    Returns
+    -------
+    scores : Scored
+    changed : int
+        Customers whose eligible actions are others than when they were scored.
+    """
+    changed = (scores.eligible != eligible).any(axis=1)
+    if not changed.any():
+        return scores, 0
+    probability, moved = scores.probability.copy(), scores.moved.copy()
+    again = serve.probabilities(scores.state[changed], eligible[changed], scores.arm[changed])
+    probability[changed] = apply_rules(again, eligible[changed])
+    # What spoke for a choice among other actions says nothing of this one.
+    moved[changed] = -1
+    return replace(scores, eligible=eligible, probability=probability, moved=moved), int(changed.sum())
 
 
-def _draw(shape: Shape, scores: pd.DataFrame, probability: Floats, at_training: Prices | None) -> Night:
+def _draw(shape: Shape, scores: Scored, at_training: Prices | None) -> Night:
     """Tonight's draw; the same scores give the same one."""
     programme = shape.programme
-    value = np.array(scores["expected_value"].tolist(), dtype=np.float64).reshape(probability.shape)
     seed = hash63(programme.programme, "draw", f"{programme.salt}|{shape.as_of}", "everybody")
-    arm, uniform = scores["arm"].to_numpy(str), scores["draw"].to_numpy(np.float64)
-    return draw_night(shape, arm, value, probability, uniform, seed, at_training)
+    return draw_night(shape, scores.arm, scores.value, scores.probability, scores.uniform, seed, at_training)
 
 
 def _write(
@@ -256,8 +295,7 @@ def _write(
     as_of: dt.date,
     run_id: str,
     version: int,
-    decisions: pd.DataFrame,
-    to_send: pd.DataFrame,
+    made: Decisions,
 ) -> None:
     parameters = {"programme": programme.programme, "as_of": as_of, "version": version, "run_id": run_id}
     _expire(crm, programme, as_of, f"replaced by the list of {as_of}")
@@ -270,13 +308,11 @@ def _write(
             """
         ),
         parameters
-        | {"decisions": len(decisions), "to_send": len(to_send)}
+        | {"decisions": made.n_decisions, "to_send": made.n_to_send}
         | {"valid_until": dt.datetime.combine(as_of + dt.timedelta(days=1), dt.time(), programme.grid.zone)},
     )
-    if len(decisions):
-        columns = [c for c in decisions.columns if c not in OWN]
-        database.copy_frame(crm, programme.crm.relations.decisions, decisions[columns])
-        database.copy_frame(crm, programme.crm.relations.campaign_list, to_send)
+    bulk.write(crm, programme.crm.relations.decisions, made.decisions)
+    bulk.write(crm, programme.crm.relations.campaign_list, made.to_send)
 
 
 def _expire(crm: Connection, programme: Programme, before: dt.date, reason: str) -> int:

@@ -7,21 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.engine import Engine
 
-from nba_tasks import database, registry
+from nba_tasks import bulk, database, registry
 from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT
 from nba_tasks.batches import read_batch
-from nba_tasks.dataset import BoolArray, FloatArray, IntArray
+from nba_tasks.dataset import BoolArray, FloatArray
 from nba_tasks.policy import Floats, apply_rules, explore
 from nba_tasks.policy_store import StoredPolicy
 from nba_tasks.programme import Programme
 from nba_tasks.reasons import moved_most
 from nba_tasks.shape import Shape
-from nba_tasks.transitions import epoch_parameters, shape_of
+from nba_tasks.transitions import bulk_reading, epoch_parameters, shape_of
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,27 @@ class Serving:
     version_0: StoredPolicy
     startup: float = 0.0
 
-    def probabilities(self, state: FloatArray, eligible: BoolArray, arm: NDArray[np.str_]) -> Floats:
-        """What each customer's arm gets: no action, business as usual, or the served policy; shape (n, n_actions)."""
+    def probabilities(
+        self, state: FloatArray, eligible: BoolArray, arm: NDArray[np.str_], values: FloatArray | None = None
+    ) -> Floats:
+        """What each customer's arm gets: no action, business as usual, or the served policy; shape (n, n_actions).
+
+        Parameters
+        ----------
+        values : array of shape (n, n_actions), optional
+            The served policy's values of the states, where they were computed before.
+        """
         found = np.zeros(eligible.shape)
         holdout, usual = arm == HOLDOUT, arm == BUSINESS_AS_USUAL
         found[holdout, 0] = 1.0
-        for policy, rows in ((self.version_0, usual), (self.served, ~holdout & ~usual)):
-            if rows.any():
-                found[rows] = policy.probabilities(state[rows], eligible[rows])
-        if self.startup:
-            drawn = ~holdout & ~usual
-            found[drawn] = explore(found[drawn], eligible[drawn], self.startup)
+        served = ~holdout & ~usual
+        if usual.any():
+            found[usual] = self.version_0.probabilities(state[usual], eligible[usual])
+        if served.any():
+            known = None if values is None else values[served]
+            found[served] = self.served.probabilities(state[served], eligible[served], known)
+            if self.startup:
+                found[served] = explore(found[served], eligible[served], self.startup)
         return found
 
 
@@ -115,8 +125,7 @@ def score_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: 
         batch = read_batch(connection, programme, as_of)
         shape = shape_of(connection, programme, batch)
         serve.served.require_features(programme.feature_names)
-        connection.exec_driver_sql("set local work_mem = '256MB'")
-        connection.exec_driver_sql("set local jit = off")
+        bulk_reading(connection)
         key: dict[str, Any] = {
             "programme_id": batch.programme_id,
             "as_of": as_of,
@@ -132,9 +141,9 @@ def score_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: 
                 key,
             )
         query = database.statement("transitions/tonight", **shape.names(tonight=True))
-        due = database.frame(connection, query, epoch_parameters(connection, programme, batch, shard))
-        if not due.empty:
-            database.copy_frame(connection, "nba.scores", _scores(due, shape, serve).assign(**key))
+        due = bulk.read(connection, query, _columns(shape), epoch_parameters(connection, programme, batch, shard))
+        if due.num_rows:
+            bulk.write(connection, "nba.scores", _scores(due, shape, serve) | key)
         connection.execute(
             sa.text(
                 """
@@ -142,34 +151,39 @@ def score_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: 
                 values (:programme_id, :as_of, :policy_version, :shard, :fingerprint, :customers)
                 """
             ),
-            key | {"fingerprint": shape.fingerprint(tonight=True), "customers": len(due)},
+            key | {"fingerprint": shape.fingerprint(tonight=True), "customers": due.num_rows},
         )
-        return len(due)
+        return int(due.num_rows)
 
 
-def _scores(due: pd.DataFrame, shape: Shape, serve: Serving) -> pd.DataFrame:
-    """The rows of `nba.scores` for customers who are due."""
-    state = due[[f.column for f in shape.features]].to_numpy(np.float32)
-    eligible = permitted(unpack(due["eligible"].to_numpy(), len(shape.actions)), due["arm"].to_numpy(str))
-    probability = apply_rules(serve.probabilities(state, eligible, due["arm"].to_numpy(str)), eligible)
+def _columns(shape: Shape) -> dict[str, pa.DataType]:
+    """The columns of `sql/transitions/tonight.sql`, in order."""
+    types = {"smallint": pa.int16(), "real": pa.float32()}
+    return {
+        "customer_key": pa.int32(),
+        "customer_id": pa.string(),
+        "arm": pa.string(),
+        "epoch": pa.int32(),
+        "eligible": pa.int32(),
+        **{feature.column: types[feature.type] for feature in shape.features},
+    }
+
+
+def _scores(due: pa.Table, shape: Shape, serve: Serving) -> dict[str, Any]:
+    """The columns of `nba.scores` for customers who are due."""
     n_actions = len(shape.actions)
-    value = serve.served.values(state, n_actions)
-    moved = moved_most(lambda states: serve.served.values(states, n_actions), state, eligible, value)
-    return pd.DataFrame(
-        {
-            "customer_key": due["customer_key"],
-            "epoch": due["epoch"],
-            "eligible": (eligible * (1 << np.arange(eligible.shape[1]))).sum(axis=1),
-            "state": _array_literals(state),
-            "expected_value": _array_literals(value),
-            "probability": _array_literals(probability),
-            "moved": _array_literals(moved),
-        }
-    )
-
-
-def _array_literals(values: FloatArray | IntArray) -> list[str]:
-    """Rows of an array as Postgres array literals; every number reads back as the same number."""
-    distinct, where = np.unique(values, return_inverse=True)
-    texts = distinct.astype(str).astype(object)
-    return ["{" + ",".join(row) + "}" for row in texts[where.reshape(values.shape)]]
+    state = bulk.matrix(due, [f.column for f in shape.features])
+    arm = due.column("arm").to_numpy().astype(str)
+    eligible = permitted(unpack(due.column("eligible").to_numpy(), n_actions), arm)
+    values = serve.served.values(state, n_actions)
+    probability = apply_rules(serve.probabilities(state, eligible, arm, values), eligible)
+    moved = moved_most(lambda states: serve.served.values(states, n_actions), state, eligible, values)
+    return {
+        "customer_key": due.column("customer_key"),
+        "epoch": due.column("epoch"),
+        "eligible": (eligible * (1 << np.arange(n_actions))).sum(axis=1),
+        "state": bulk.array_literals(state),
+        "expected_value": bulk.array_literals(values),
+        "probability": bulk.array_literals(probability),
+        "moved": bulk.array_literals(moved),
+    }

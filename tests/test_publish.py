@@ -274,8 +274,9 @@ def test_what_is_published_is_read_back_as_logged_propensities(
             for row in connection.execute(
                 sa.text(
                     "select c.customer_id, s.probability from nba.scores as s"
-                    " join history.customers as c using (customer_key)"
-                )
+                    " join history.customers as c using (customer_key) where s.policy_version = :version"
+                ),
+                {"version": registry.version_of(trained.programme, "version_0")},
             )
         }
     for customer, action, eligible, probabilities in rows(
