@@ -55,6 +55,18 @@ def same_as_source(databases: Databases, batch_id: int, as_of: dt.date) -> None:
         assert up_to(databases, batch_id, relation, f"{key}, {time}") == there
 
 
+def test_indexes_are_made_again_behind_the_first_merge(databases: Databases) -> None:
+    indexes = "select indexdef from pg_indexes where schemaname = 'history' order by 1"
+    constraints = (
+        "select conname, pg_get_constraintdef(oid) from pg_constraint"
+        " where conrelid::regclass::text like 'history.%' order by 1, 2"
+    )
+    before = databases.rows(indexes), databases.rows(constraints)
+    valid_night(databases, PROGRAMME)
+    assert databases.rows("select count(*) from history.contacts")[0][0] > 0
+    assert (databases.rows(indexes), databases.rows(constraints)) == before
+
+
 def test_the_first_batch_is_the_source(databases: Databases) -> None:
     merged = valid_night(databases, PROGRAMME)
     same_as_source(databases, 1, AS_OF)
