@@ -70,7 +70,7 @@ def load(connection: Connection, shape: Shape, split: Split, max_customers: int 
             table=f"{shape.table}${shard}",
             columns=[name for name in columns if name not in COMPUTED],
             split=split[0],
-            sample=None if share == 1 else int(share * 2**32),
+            sample=_sample(share),
             settled_on=shape.as_of - dt.timedelta(days=grid.settlement_lag_days),
             anchor=grid.anchor,
             interval=grid.interval_days,
@@ -90,6 +90,7 @@ def with_before_contact(connection: Connection, shape: Shape, split: Split, load
         salt=programme.salt,
         table=shape.table,
         split=split[0],
+        sample=_sample(loaded.share),
         batch_id=read_batch(connection, programme, shape.as_of).batch_id,
         anchor=programme.grid.anchor,
         interval=programme.grid.interval_days,
@@ -103,7 +104,6 @@ def with_before_contact(connection: Connection, shape: Shape, split: Split, load
     customer, epoch, starts_on = (found.take(name) for name in ("customer_key", "epoch", "starts_on"))
     keys, known = _key(data.customer, data.epoch), _key(customer, epoch)
     row = np.searchsorted(keys, known)
-    # Where a sample of the customers was read, the statement knows of others as well.
     kept = keys[np.minimum(row, len(keys) - 1)] == known
     n, row = len(data), row[kept]
     before = BeforeContact(np.zeros(n, dtype=np.int64), np.full(n, np.nan), np.zeros((n, 2)))
@@ -150,6 +150,11 @@ def _share(connection: Connection, shape: Shape, split: Split, max_customers: in
         {"programme": shape.programme.programme, "split": split[0]},
     ).scalar_one()
     return min(1.0, max_customers / total) if total else 1.0
+
+
+def _sample(share: float) -> int | None:
+    """Below which number a customer's key is read; None: all are."""
+    return None if share == 1 else int(share * 2**32)
 
 
 class _Columns:

@@ -84,11 +84,15 @@ def learn(programme: Programme, as_of: dt.date, *, seed: int = 0) -> str:
         # The gate will evaluate it on these states: say at once that it cannot.
         registry.load(programme, incumbent).require_features(programme.feature_names)
     with reading(programme, as_of) as (connection, source):
-        data = load(connection, source.shape, "learn", settings.max_customers).transitions
+        loaded = load(connection, source.shape, "learn", settings.max_customers)
+    data = loaded.transitions
     data.check()
-    log.info("learning from %s epochs of %s customers", f"{len(data):,}", f"{len(np.unique(data.customer)):,}")
+    customers = len(np.unique(data.customer))
+    log.info("learning from %s epochs of %s customers (%.0f%%)", f"{len(data):,}", f"{customers:,}", 100 * loaded.share)
     with registry.run(programme, f"{as_of}", source.fingerprint()) as run_id:
-        registry.log_parameters(settings.model_dump() | {"seed": seed, "rows": len(data)})
+        registry.log_parameters(
+            settings.model_dump() | {"seed": seed, "rows": len(data), "customers": customers, "share": loaded.share}
+        )
         behaviour, fitted = fit(programme, data, source.catalogue, seed, _report_sweep)
         log.info("%s after %s sweeps", "converged" if fitted.converged else "not converged", len(fitted.residuals))
         registry.log_series("bellman_residual", fitted.residuals.tolist())

@@ -114,7 +114,11 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
         if (before := ledger.gate_of_run(connection, run_id)) is not None:
             log.info("this run was judged before: gate %s", before)
             return before
-        loaded = {split: load(connection, source.shape, split) for split in get_args(Split)}
+        most = {"learn": programme.learning.max_customers}
+        loaded: dict[Split, Loaded] = {
+            split: load(connection, source.shape, split, most.get(split, programme.gate.max_customers))
+            for split in get_args(Split)
+        }
         if loaded["gate"].undecided.any():
             for split in ("learn", "gate"):
                 loaded[split] = with_before_contact(connection, source.shape, split, loaded[split])
@@ -140,7 +144,7 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
         content = checked(held.to_dict(version, incumbent_version) | {"links": links})
         days = programme.grid.interval_days
         registry.log_report(content, report.markdown(content, days), report.pictures_of(content, days))
-        registry.log_figures(held.metrics())
+        registry.log_figures(held.metrics() | {f"share_of_{split}_read": side.share for split, side in loaded.items()})
     with warehouse().begin() as connection:
         row = held.ledger_row() | {
             "programme_id": source.batch.programme_id,

@@ -175,6 +175,9 @@ class Gate(Section):
     select_headroom: float = Field(
         1.5, ge=1, description="ESS on the select split, as a multiple of what the gate asks"
     )
+    max_customers: int | None = Field(
+        None, ge=1, description="choose and judge on a sample of this many customers each"
+    )
 
 
 class Validation(Section):

@@ -11,6 +11,10 @@ with undecided as (
     from {{ table | identifier }} as t
     join history.customers as c using (customer_key)
     where t.split = '{{ split }}' and t.propensity is null and t.action is not null
+{% if sample is not none %}
+      {% include "transitions/sampled.sql" %}
+
+{% endif %}
 ),
 customer as (
     select distinct customer_key, offset_days from undecided

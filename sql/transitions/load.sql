@@ -13,7 +13,7 @@ from (
     join history.customers as c using (customer_key)
     where t.split = '{{ split }}'
 {% if sample is not none %}
-      -- Keys are handed out one by one; multiplying by an odd constant spreads them evenly over 2^32.
-      and t.customer_key::bigint * 2654435761 % 4294967296 < {{ sample }}
+      {% include "transitions/sampled.sql" %}
+
 {% endif %}
 ) as rows
