@@ -6,6 +6,9 @@ A CRM of `SCALE` × W1 (see `world.py`) is made, then the product's own steps ru
 from an empty warehouse to the list, the night after on one more day, and at last a list of every customer at once. Each
 step runs in processes of its own, mapped tasks two at a time. Beside the steps stand their floors, taken in the same
 run. A tenth of the size runs first: the ratio of the two shows whether cost grows linearly.
+
+Every figure is kept as soon as it is known. A run that was cut off goes on where it stopped when it is started again,
+and says which step it was in.
 """
 
 from __future__ import annotations
@@ -20,24 +23,33 @@ import typer
 
 from bench.scale import floors, night, world
 from bench.scale.meter import Meter
-from bench.scale.record import Run, targets, write
+from bench.scale.progress import Progress
+from bench.scale.record import Run, markdown, targets, write
 from nba_tasks import database
 from nba_tasks.programme import Programme
 from nba_tasks.settings import settings
 from nba_tasks.stack.postgres import EmbeddedServer
 
 
-def measure(scale: float, folder: Path) -> Run:
-    """Both nights at one size, on a server of their own."""
+def measure(scale: float, folder: Path, *, fill_only: bool = False) -> Run:
+    """Both nights at one size, on a server of their own; what an earlier call has measured is not measured again."""
+    progress = Progress(folder / "progress.json", scale)
+    if progress.finished:
+        return progress.run
     embedded = EmbeddedServer(folder / "pg")
     server = embedded.start()
     try:
         server.ensure_databases(["crm", "warehouse"])
         _connect(server.database_url("crm"), server.database_url("warehouse"), folder)
-        return _play(scale, embedded, folder)
+        _fill(scale, progress)
+        if not fill_only:
+            _play(scale, embedded, folder, progress)
+            progress.finish()
     finally:
         embedded.stop()
-        shutil.rmtree(folder)
+    if progress.finished:
+        shutil.rmtree(folder / "pg")
+    return progress.run
 
 
 def _connect(crm: str, warehouse: str, folder: Path) -> None:
@@ -52,24 +64,32 @@ def _connect(crm: str, warehouse: str, folder: Path) -> None:
     settings.cache_clear()
 
 
-def _play(scale: float, embedded: EmbeddedServer, folder: Path) -> Run:
+def _fill(scale: float, progress: Progress) -> None:
+    """Make the CRM, unless it is there."""
+
+    def fill() -> dict[str, object]:
+        print(f"filling a CRM of {round(world.CUSTOMERS * scale):,} customers …", flush=True)
+        world.fill(crm, scale, world.AS_OF + dt.timedelta(days=1))
+        return world.sizes(crm)
+
     crm = settings().url("NBA_CRM_URL")
-    programme, first, second = world.programme_of(scale), world.AS_OF, world.AS_OF + dt.timedelta(days=1)
-    print(f"filling a CRM of {round(world.CUSTOMERS * scale):,} customers …", flush=True)
-    world.fill(crm, scale, second)
+    progress.once("source", fill)
     database.migrate(database.warehouse())
+
+
+def _play(scale: float, embedded: EmbeddedServer, folder: Path, progress: Progress) -> None:
+    programme, first, second = world.programme_of(scale), world.AS_OF, world.AS_OF + dt.timedelta(days=1)
     postmaster = int((embedded.data / "postmaster.pid").read_text().split()[0])
-    meter = Meter(postmaster, [crm, settings().url("NBA_WAREHOUSE_URL")])
-    run = Run(scale, world.sizes(crm), meter.measured)
+    meter = Meter(postmaster, [settings().url("NBA_CRM_URL"), settings().url("NBA_WAREHOUSE_URL")], progress)
     table = f"transitions.{programme.programme}"
 
-    run.floors["pull"] = floors.copy_of_source()
+    meter.floor("pull", floors.copy_of_source)
     _history(meter, scale, first, "")
     meter.step("plan", night.plan, scale, first)
     meter.tasks("transitions", night.build, _shards(programme, scale, first), at_a_time=2)
-    run.floors["transitions"] = floors.rewrite(table)
-    run.row_bytes = night.heap(table) / night.scalar(f"select count(*) from {table}")
-    run.warehouse_bytes = night.scalar("select pg_database_size(current_database())")
+    meter.floor("transitions", floors.rewrite, table)
+    progress.once("row bytes", lambda: night.heap(table) / night.scalar(f"select count(*) from {table}"))
+    progress.once("warehouse bytes", lambda: night.scalar("select pg_database_size(current_database())"))
     note = str(folder / "run")
     meter.step("learn", night.learn, scale, first, note)
     meter.step("gate", night.gate, scale, first, note)
@@ -81,9 +101,9 @@ def _play(scale: float, embedded: EmbeddedServer, folder: Path) -> Run:
     meter.tasks("next night: transitions", night.build, _shards(programme, scale, second), at_a_time=2)
     night.everybody_is_due(scale, second)
     _list(meter, programme, scale, second, version, "everybody: ")
-    run.floors |= {f"everybody: predict, {name}": s for name, s in floors.predict(scale, second, version).items()}
-    run.floors["everybody: publish"] = floors.copy_of_published(scale, second)
-    return run
+    for part in floors.PREDICTED:
+        meter.floor(f"everybody: predict, {part}", floors.predict, part, scale, second, version)
+    meter.floor("everybody: publish", floors.copy_of_published, scale, second)
 
 
 def _history(meter: Meter, scale: float, as_of: dt.date, prefix: str) -> None:
@@ -106,15 +126,27 @@ def main(
     folder: Annotated[Path, typer.Option(help="holds the databases while it runs")] = Path(".nba/bench"),
     record: Annotated[Path | None, typer.Option(help="folder of the dated record")] = Path("docs/benchmarks"),
     linear: Annotated[bool, typer.Option(help="run a tenth of the size first")] = True,
+    fill_only: Annotated[bool, typer.Option(help="make the CRMs and stop: the next call measures")] = False,
 ) -> None:
     """Play and measure; exits 1 where a target falls short."""
     folder, kept = folder.resolve(), record.resolve() if record else None
     here = Path.cwd()
-    tenth = measure(scale / 10, folder / "tenth") if linear else None
-    run = measure(scale, folder / "whole")
-    os.chdir(here)
+    sizes = [size for size in (scale / 10 if linear else None, scale) if size]
+    try:
+        runs = [measure(size, folder / f"{size:g}", fill_only=fill_only) for size in sizes]
+    except BaseException:
+        partial = Progress(folder / f"{scale:g}" / "progress.json", scale).run
+        print(f"cut off; started again, it goes on from here:\n\n{markdown(partial, None)}", flush=True)
+        raise
+    finally:
+        os.chdir(here)
+    if fill_only:
+        return
+    run, tenth = runs[-1], runs[0] if linear else None
     promised = targets(run, tenth)
     print(write(run, tenth, promised, kept))
+    for size in sizes:
+        shutil.rmtree(folder / f"{size:g}")
     raise typer.Exit(not all(target.holds for target in promised))
 
 

@@ -1,6 +1,7 @@
 """W1, the work that is measured: 1.9 million staggered customers, 10 million contacts, 10 million events, half a year.
 
-Nothing but contacts and events was logged, as in most CRMs: no decisions, so every propensity is estimated.
+A tenth of them is simulated; the others are the same lives under other ids, to which the hashes give other days, splits
+and arms. Nothing but contacts and events was logged, as in most CRMs: no decisions, so every propensity is estimated.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from nba_tasks.simulators.sales_channels_history import FEATURE_COLUMNS, to_hist
 CUSTOMERS = 1_900_000
 SHARDS = 32
 AS_OF = dt.date(2026, 6, 3)
+SIMULATED = CUSTOMERS // 10
 BLOCK = 25_000  # customers simulated at a time
 PROCESSES = 2
 SAMPLE = 5_000_000
@@ -52,6 +54,7 @@ def programme_of(scale: float) -> Programme:
         | {
             "shards": max(2, round(SHARDS * scale)),
             "learning": {"discount": 0.95, "max_customers": round(SAMPLE / 24.5)},
+            "gate": shipped["gate"] | {"max_customers": round(SAMPLE / 24.5)},
         }
     )
 
@@ -66,11 +69,13 @@ def fill(url: str, scale: float, as_of: dt.date = AS_OF) -> None:
             for name in SECONDARY_INDEXES
         }
         connection.exec_driver_sql(f"drop index {', '.join(SECONDARY_INDEXES)}")
-    blocks = range(0, round(CUSTOMERS * scale), BLOCK)
+    customers = round(CUSTOMERS * scale)
+    blocks = range(0, min(customers, SIMULATED), BLOCK)
     with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
         parts = [pool.submit(_write, url, scale, as_of, list(blocks[i::PROCESSES])) for i in range(PROCESSES)]
         for part in parts:
             part.result()
+    repeat(url, customers)
     with engine.begin() as connection:
         for statement in made.values():
             connection.exec_driver_sql(str(statement))
@@ -80,7 +85,7 @@ def fill(url: str, scale: float, as_of: dt.date = AS_OF) -> None:
 
 def _write(url: str, scale: float, as_of: dt.date, firsts: list[int]) -> None:
     """One process's share of the blocks."""
-    customers = round(CUSTOMERS * scale)
+    customers = min(round(CUSTOMERS * scale), SIMULATED)
 
     def histories() -> Iterator[History]:
         for first in firsts:
@@ -90,6 +95,36 @@ def _write(url: str, scale: float, as_of: dt.date, firsts: list[int]) -> None:
             yield history if first == 0 else replace(history, actions=pd.DataFrame())
 
     write_history(database.engine(url), histories())
+
+
+def repeat(url: str, customers: int) -> None:
+    """Let the simulated customers live again under other ids, until there are as many as asked for."""
+    shifted = {
+        "customers": {"customer_id": 1},
+        "contacts": {"contact_id": 10_000, "customer_id": 1},
+        "events": {"event_id": 100_000, "customer_id": 1},
+        "customer_changes": {"customer_id": 1},
+    }
+    with database.engine(url).begin() as connection:
+        for relation, ids in shifted.items():
+            columns = connection.scalars(
+                sa.text(
+                    "select quote_ident(attname) from pg_attribute"
+                    " where attrelid = to_regclass(:name) and attnum > 0 and not attisdropped order by attnum"
+                ),
+                {"name": relation},
+            ).all()
+            # The ids of a life follow from its customer's: `sales_channels_history.py`.
+            values = [f"({c}::bigint + {ids[c]}::bigint * shift)::text" if c in ids else c for c in columns]
+            connection.exec_driver_sql(
+                f"""
+                insert into {relation} ({", ".join(columns)})
+                select {", ".join(values)}
+                from generate_series({SIMULATED}, {customers - 1}, {SIMULATED}) as shift
+                cross join {relation}
+                where customer_id::bigint + shift <= {customers}
+                """
+            )
 
 
 def sizes(url: str) -> dict[str, Any]:
