@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nba_tasks import lists
@@ -51,6 +51,7 @@ def summary(given: list[tuple[int, str, bool, int, float | None]]) -> dict[str, 
     return lists.summarise(SHAPE, decisions, state, np.ones((n, 3), bool), night)
 
 
+@settings(deadline=None)
 @given(rows)
 def test_counts_are_those_of_the_rows(given: list[tuple[int, str, bool, int, float | None]]) -> None:
     found = summary(given)
