@@ -13,12 +13,27 @@ reason in the log of `promote`. To go back to the champion before: `nba rollback
 import datetime as dt
 from typing import Any
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, dag, task
 
+from nba_tasks.approval import ANSWER, Approval
 from nba_tasks.links import GateLink, MlflowLink, beside, gate_page
 from nba_tasks.programme import Programme
 from nba_tasks.workflow import DEFAULT_ARGUMENTS, from_event, gate_asset, programme, programmes
+
+FORM = {
+    "gate_id": Param(
+        None,
+        type=["null", "integer"],
+        title="Gate",
+        description_md="Its number in the ledger. Empty: the gate that started this run, else the newest.",
+    ),
+    "demotion_id": Param(
+        None,
+        type=["null", "integer", "string"],
+        title="Demotion",
+        description_md="A proposal of the outcomes DAG to take the policy in use out of it; instead of a gate.",
+    ),
+}
 
 
 def promotion_review(name: str, selected: Programme) -> Any:
@@ -30,20 +45,7 @@ def promotion_review(name: str, selected: Programme) -> Any:
         schedule=[gate_asset(name)],
         catchup=False,
         default_args=DEFAULT_ARGUMENTS,
-        params={
-            "gate_id": Param(
-                None,
-                type=["null", "integer"],
-                title="Gate",
-                description_md="Its number in the ledger. Empty: the gate that started this run, else the newest.",
-            ),
-            "demotion_id": Param(
-                None,
-                type=["null", "integer", "string"],
-                title="Demotion",
-                description_md="A proposal of the outcomes DAG to take the policy in use out of it; instead of a gate.",
-            ),
-        },
+        params=FORM,
         tags=["next best action", name],
         doc_md=__doc__,
     )
@@ -62,11 +64,11 @@ def promotion_review(name: str, selected: Programme) -> Any:
         def route(gate: dict[str, Any]) -> str:
             return str(gate["route"])
 
-        ask = ApprovalOperator(
+        ask = Approval(
             task_id="ask",
             subject="{{ ti.xcom_pull(task_ids='report')['subject'] }}",
             body="{{ ti.xcom_pull(task_ids='report')['body'] }}",
-            defaults=ApprovalOperator.REJECT,
+            defaults=Approval.REJECT,
             response_timeout=dt.timedelta(hours=selected.review.timeout_hours),
             assigned_users=[{"id": user, "name": user} for user in selected.review.reviewers] or None,
             params={"comment": Param("", type="string", title="Comment", description_md="Kept in the ledger.")},
@@ -87,11 +89,11 @@ def promotion_review(name: str, selected: Programme) -> Any:
 
         @task
         def promote(gate: dict[str, Any], **context: Any) -> None:
-            _answer(name, gate, context["ti"].xcom_pull(task_ids="ask"))
+            _answer(name, gate, context["ti"].xcom_pull(task_ids="ask", key=ANSWER))
 
         @task(trigger_rule="none_failed")
         def reject(gate: dict[str, Any], **context: Any) -> None:
-            _answer(name, gate, context["ti"].xcom_pull(task_ids="ask"))
+            _answer(name, gate, context["ti"].xcom_pull(task_ids="ask", key=ANSWER))
 
         gate = report()
         for task_or_operator in (gate, ask):

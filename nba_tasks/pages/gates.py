@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
@@ -212,6 +213,7 @@ def _links(request: Request, gate: Gate) -> dict[str, str | None]:
     }
 
 
+@cache
 def _inline(name: str) -> Markup:
     """A stylesheet or script of ours for a file that stands by itself; nothing in it may end the element."""
     return Markup((STATIC / name).read_text(encoding="utf-8").replace("</script", "<\\/script"))

@@ -24,6 +24,8 @@ router = APIRouter(prefix="/lists")
 
 ROWS = 25
 CUSTOMERS = 50
+MOST = 1000
+"""Contacts of a list that can be paged through; a page far down would sort the whole list."""
 
 
 @router.get("")
@@ -102,7 +104,8 @@ def one(
         may_see=may_see,
         customers=_customers(programme, list_date, number) if may_see and not found["dry_run"] else [],
         number=number,
-        pages=pages_of(found["summary"]["to_send"], CUSTOMERS),
+        pages=pages_of(min(found["summary"]["to_send"], MOST), CUSTOMERS),
+        most=MOST,
         link=lambda to: f"?{urlencode({'run': run, 'page': to})}#customers",
     )
 
@@ -139,12 +142,10 @@ def crm(programme: str) -> sa.Engine:
 
 
 def _customers(programme: str, list_date: dt.date, number: int) -> list[Mapping[str, Any]]:
-    parameters = {
-        "programme": programme,
-        "list_date": list_date,
-        "rows": CUSTOMERS,
-        "offset": (number - 1) * CUSTOMERS,
-    }
+    first = (number - 1) * CUSTOMERS
+    if first >= MOST:
+        return []
+    parameters = {"programme": programme, "list_date": list_date, "rows": CUSTOMERS, "offset": first}
     relation = programme_named(programme).crm.relations.campaign_list
     with crm(programme).connect() as connection:
         rows = database.execute(connection, "pages/campaign_rows", parameters, campaign_list=relation)

@@ -148,7 +148,11 @@ def tiles(report: Report, interval_days: int) -> list[Tile]:
             percent(judged["logged_share"]),
             "of the decisions; the rest is estimated" if judged["logged_share"] < 1 else "of the decisions",
         ),
-        Tile("The new policy's share", percent(report["mix"]), "of the choices; the rest goes on as before"),
+        Tile(
+            "The new policy's share",
+            percent(report["mix"]),
+            "of the choices" + ("; the rest goes on as before" if report["mix"] < 1 else ""),
+        ),
     ]
     if deciding is None:
         return found
