@@ -59,8 +59,8 @@ def judged(played: Played, asked: Question, sample: Sample | None = None) -> Ver
 
 def influence_of(played: Played, asked: Question, sample: Sample, critics: tuple[Critic, Critic]) -> Floats:
     """What decides: the paired influence values, as `judge` takes them."""
-    mine = sample.influence(sample.weigh(played.probabilities(asked.candidate)), critics[0])
-    return np.asarray(mine - sample.influence(sample.weigh(sample.incumbent), critics[1]))
+    mine = sample.weigh(played.probabilities(asked.candidate))
+    return sample.paired(mine, sample.weigh(sample.incumbent), critics)
 
 
 def believed(setting: Setting, number: int) -> Floats | None:

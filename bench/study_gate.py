@@ -104,6 +104,8 @@ def main(
     quick: Annotated[bool, typer.Option(help="a few replicates of everything")] = False,
     minutes: Annotated[float | None, typer.Option(help="stop then; a later run goes on")] = None,
     part: Annotated[list[str] | None, typer.Option(help="one of the parts; all if left out")] = None,
+    processes: Annotated[int, typer.Option(min=1, help="how many play side by side")] = 2,
+    first: Annotated[str | None, typer.Option(help="a point that is played before the others")] = None,
 ) -> None:
     """Count the gate's errors; exits 1 where a target falls short."""
     parts = [name for name in PARTS if not part or name in part]
@@ -111,7 +113,8 @@ def main(
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}")
     kept, targets = Kept("gate", CODE), list[Target]()
     played = [point for name in parts for point in points(name, quick)]
-    found = play_all(played, kept, minutes=minutes)
+    played.sort(key=lambda point: point.name != first)
+    found = play_all(played, kept, processes=processes, minutes=minutes)
     for name in parts:
         print(f"\n{name}")
         if name == "false-promotions":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nba_tasks.dataset import Catalogue, FloatArray, IntArray, Transitions
+from nba_tasks.dataset import Catalogue, DatasetError, FloatArray, IntArray, Transitions
 from nba_tasks.estimators import Critic
 from nba_tasks.learners.fqe import StepwiseQ, fit_fqe_of_several, forest_on_returns, values_by_step
 from nba_tasks.policy import Floats, ServedPolicy
@@ -48,13 +48,24 @@ class Loss:
 
     @classmethod
     def of(cls, programme: Programme, data: Transitions) -> Loss:
-        """From the programme file, else estimated as r̄ / (1 − γ · share who stay) per epoch on the learn split."""
+        """From the programme file, else estimated as r̄ / (1 − γ · share who stay) per epoch on the learn split.
+
+        Raises
+        ------
+        DatasetError
+            It would be endless: nothing is discounted, and nobody is lost.
+        """
         horizon, discount = programme.gate.horizon, programme.learning.discount
         configured = programme.reward.lost_customer_value
         if configured is not None:
             return cls(configured, horizon, discount, True)
         settled = ~data.open
         stay = 1 - float(data.lost[settled].mean())
+        if discount * stay == 1:
+            raise DatasetError(
+                "with learning.discount 1 and nobody lost, a customer's worth is endless; set "
+                "reward.lost_customer_value, or a smaller discount"
+            )
         return cls(max(0.0, float(data.reward[settled].mean())) / (1 - discount * stay), horizon, discount, False)
 
     def charge(self, data: Transitions) -> Floats:

@@ -114,18 +114,27 @@ class Transitions:
         parts = {f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "outcome_names"}
         return replace(self, **parts)
 
-    def check(self) -> None:
+    def check(self, *, propensities: bool = True) -> None:
         """Refuse arrays on which a later step would be silently wrong.
+
+        Parameters
+        ----------
+        propensities : bool
+            False leaves unusable ones to the gate, which rejects them with a reason.
 
         Raises
         ------
         DatasetError
-            Shapes differ, rows are out of order or not consecutive, a logged action is out of range, a state or
-            reward is not finite, a propensity is outside (0, 1], a row follows a done one, or an open row is not last.
+            Nothing is settled, shapes differ, rows are out of order or not consecutive, a logged action is out of
+            range, a state, reward or outcome is not finite, a propensity is outside (0, 1], a row follows a done one,
+            or an open row is not last. The message names the first such customer and epoch.
         """
         n = len(self)
-        if n == 0:
-            raise DatasetError("there are no transitions: is the history empty, or no epoch settled yet?")
+        if n == 0 or self.open.all():
+            raise DatasetError(
+                "there are no transitions: is the history empty, no epoch settled yet, or are there too few customers "
+                "for the splits?"
+            )
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name != "outcome_names" and len(value) != n:
@@ -135,14 +144,39 @@ class Transitions:
             raise DatasetError("rows must be ordered by customer and epoch, without a gap within a customer")
         if (self.action < OPEN).any() or (self.action >= self.n_actions).any():
             raise DatasetError(f"actions must lie in 0..{self.n_actions - 1} (or be {OPEN} in an open row)")
-        if not np.isfinite(self.state).all():
-            raise DatasetError("a state holds a value that is not finite; give the feature a `missing` value")
-        if not np.isfinite(self.reward).all():
-            raise DatasetError("a reward is not finite")
-        logged = ~np.isnan(self.propensity)
-        if ((self.propensity[logged] <= 0) | (self.propensity[logged] > 1)).any():
-            raise DatasetError("a logged propensity lies outside (0, 1]")
+        self._refuse(
+            np.asarray(~np.isfinite(self.state).all(axis=1)),
+            "a state holds a value that is not finite; give the feature a `missing` value",
+        )
+        self._refuse(~np.isfinite(self.reward), "a reward is not finite; mend the events' values or the costs")
+        self._refuse(
+            np.asarray(~np.isfinite(self.outcomes).all(axis=1)), "an outcome is not finite; mend the events' values"
+        )
+        if propensities:
+            self._refuse(
+                (self.propensity <= 0) | (self.propensity > 1),
+                "a logged propensity lies outside (0, 1]; mend the decisions, or leave the propensity out",
+            )
         if (same & self.done[:-1]).any():
             raise DatasetError("a customer has an epoch after the one that ended the relationship")
         if (same & self.open[:-1]).any() or (self.open & self.done).any():
             raise DatasetError("an open row must be its customer's last and cannot be done")
+
+    def require_choice(self) -> None:
+        """Refuse rows in which nothing may be done, not even nothing.
+
+        Raises
+        ------
+        DatasetError
+            Names the first such customer and epoch, and whose rules leave no action.
+        """
+        advice = "leave no action; keep no_action in the catalogue or loosen a rule"
+        self._refuse(np.asarray(~self.eligible_logged.any(axis=1)), f"the rules of its day {advice}")
+        self._refuse(np.asarray(~self.eligible_target.any(axis=1)), f"tonight's rules {advice}")
+
+    def _refuse(self, broken: BoolArray, what: str) -> None:
+        """Raise where any row is broken."""
+        if broken.any():
+            row = int(np.argmax(broken))
+            where = f"customer {self.customer[row]}, epoch {self.epoch[row]}"
+            raise DatasetError(f"{where} (the first of {int(broken.sum()):,} rows): {what}")

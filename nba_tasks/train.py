@@ -116,7 +116,14 @@ def fit(
     seed: int,
     on_sweep: Callable[[int, float], None] | None = None,
 ) -> tuple[BehaviourModel, FittedQ[ForestQ]]:
-    """The behaviour model and the Q-function of a learn split, as the programme's file asks for them."""
+    """The behaviour model and the Q-function of a learn split, as the programme's file asks for them.
+
+    Raises
+    ------
+    DatasetError
+        The rules leave a customer no action.
+    """
+    data.require_choice()
     settings = programme.learning
     behaviour = BehaviourModel.fit(data, seed=seed)
     likely = behaviour.probabilities(data.state, data.eligible_target)

@@ -56,8 +56,16 @@ class Side:
 
     @classmethod
     def of(cls, loaded: Loaded, horizon: int, served: ServedPolicy) -> Side:
-        """Evaluate the models on a split's rows, where nothing is limited."""
+        """Evaluate the models on a split's rows, where nothing is limited.
+
+        Raises
+        ------
+        DatasetError
+            The rows hold what no figure may be computed from; unusable propensities are left to the gate.
+        """
         data = loaded.transitions
+        data.check(propensities=False)
+        data.require_choice()
         incumbent = served.incumbent.probabilities(data.state, data.eligible_target)
         return cls(
             data=data,
@@ -122,7 +130,6 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
         if loaded["gate"].undecided.any():
             for split in ("learn", "gate"):
                 loaded[split] = with_before_contact(connection, source.shape, split, loaded[split])
-    check_splits(**{split: np.unique(side.transitions.customer) for split, side in loaded.items()})
     incumbent_version = registry.incumbent(programme)
     assert incumbent_version is not None, "learning registers version 0"
     with warehouse().connect() as connection:
@@ -275,7 +282,13 @@ def judge_candidate(
         See `Trial`.
     look_alikes : LookAlikes, optional
         To be shown beside the candidate.
+
+    Raises
+    ------
+    GateError
+        A customer is in two splits, or a split has no complete window.
     """
+    check_splits(**{split: np.unique(side.data.customer) for split, side in sides.items()})
     trial = Trial(programme, catalogue, served, sides, k)
     policy = served.with_mix(trial.mix)
     shown = exhibits(

@@ -19,6 +19,7 @@ from scipy.special import ndtr
 from nba_tasks.bounds import spent_alpha
 from nba_tasks.estimators import Critic, effective_size, largest_share
 from nba_tasks.gate.harms import compare_harm
+from nba_tasks.gate.rules import unusable_propensities
 from nba_tasks.gate.sample import GateError, Sample
 from nba_tasks.gate.weights import unsupported_mass
 from nba_tasks.programme import Gate
@@ -123,8 +124,8 @@ def choose_mix(
     if not mixes or gate_customers < 1:
         raise GateError("choosing the mix needs at least one λ and one customer at the gate")
     if sample.n_unusable:
-        reason = f"{sample.n_unusable:,} decisions of the select split have no usable propensity"
-        return MixChoice(None, (), (reason,))
+        broken = unusable_propensities(sample)
+        return MixChoice(None, (), (f"on the select split, {broken.finding}. What would help: {broken.remedy}",))
     incumbent = sample.weigh(sample.incumbent)
     forecasts = tuple(
         _forecast(sample, mix, candidate_at(mix), incumbent, gate, gate_customers, k, critics_at and critics_at(mix))
@@ -153,9 +154,7 @@ def _forecast(
     weights = {"candidate": weight, "incumbent": incumbent}
     alpha = spent_alpha(gate.alpha, k)
     growth = gate_customers / sample.clusters.n
-    known = critics or (None, None)
-    influence = sample.influence(weight, known[0]) - sample.influence(incumbent, known[1])
-    difference = sample.clusters.mean(influence)
+    difference = sample.clusters.mean(sample.paired(weight, incumbent, critics))
     expected = difference.grown(growth)
     predicted_lower = expected.lower(alpha)
     # What is forecast differs from what the gate will see by the noise of both splits.

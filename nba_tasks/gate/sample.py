@@ -23,6 +23,9 @@ from nba_tasks.windows import Windows
 
 Floats = NDArray[np.float64]
 
+ROUNDING = 1e-6
+"""What critics, in single precision, may be off by: as a share of a window's value, for each unit of weight."""
+
 
 class GateError(ValueError):
     """Input on which no verdict can be given; the message says what is wrong and what to do."""
@@ -156,6 +159,24 @@ class Sample:
         if critic is None:
             return per_decision(weight, self.rewards, self.discount)
         return doubly_robust(weight, self.rewards, self.discount, critic, self.windows.alive)
+
+    def paired(self, candidate: Floats, incumbent: Floats, critics: tuple[Critic, Critic] | None) -> Floats:
+        """What decides: the candidate's influence values less the incumbent's, of shape (n_windows,).
+
+        What differs by no more than rounding does not differ. With a reward that no action changes, the lower bound of
+        the rounding errors would otherwise be above 0.
+
+        Parameters
+        ----------
+        candidate, incumbent : arrays of shape (n_windows, horizon)
+            Their weights.
+        critics : (candidate's Critic, incumbent's Critic), optional
+        """
+        mine, theirs = critics or (None, None)
+        had = self.influence(incumbent, theirs)
+        difference = self.influence(candidate, mine) - had
+        largest = np.maximum(np.maximum(candidate, incumbent).max(axis=1), 1.0)
+        return np.where(np.abs(difference) > ROUNDING * np.abs(had).mean() * largest, difference, 0.0)
 
 
 def check_probabilities(whose: str, probabilities: FloatArray, shape: tuple[int, int], rows: NDArray[np.int64]) -> None:

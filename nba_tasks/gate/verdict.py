@@ -194,8 +194,7 @@ def _decide(
     n_star: float | None,
 ) -> tuple[Floats, Deciding]:
     """The paired influence values of the deciding estimator, and the declared bounds of their mean."""
-    mine, theirs = critics or (None, None)
-    influence = sample.influence(weights["candidate"], mine) - sample.influence(weights["incumbent"], theirs)
+    influence = sample.paired(weights["candidate"], weights["incumbent"], critics)
     difference = sample.clusters.mean(influence)
     alpha = spent_alpha(gate.alpha, k)
     always = sequence_bounds(difference, alpha, float(n_star or sample.clusters.n))

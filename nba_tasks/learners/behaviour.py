@@ -47,14 +47,18 @@ class BehaviourModel:
     def fit(cls, transitions: Transitions, seed: int) -> BehaviourModel:
         """Fit to all epochs with an action and more than one eligible action.
 
-        A logged action counts as eligible, whatever the rules say of it.
+        A logged action counts as eligible, whatever the rules say of it. An action that was chosen only once keeps the
+        floor: it cannot be both learned from and validated on.
         """
         eligible = _eligible(transitions)
         rows = np.flatnonzero(~transitions.open & (eligible.sum(axis=1) > 1))
         n_actions = transitions.n_actions
         if len(rows) > MAX_ROWS:
             rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_ROWS, replace=False))
-        seen = np.unique(transitions.action[rows])
+        seen, often = np.unique(transitions.action[rows], return_counts=True)
+        if len(seen) > 1 and (often == 1).any():
+            seen = seen[often > 1]
+            rows = rows[np.isin(transitions.action[rows], seen)]
         if len(seen) < 2:
             return cls(None, n_actions, int(seen[0]) if len(seen) else None)
         classifier = HistGradientBoostingClassifier(

@@ -185,7 +185,7 @@ def _action_mix(report: Report, over: str) -> Iterator[Chart]:
 
 def _weight_tail(report: Report, over: str) -> Iterator[Chart]:
     """How evenly the evidence is spread."""
-    tail: Mapping[str, Rows] = report.get("weight_tail") or {}
+    tail: Mapping[str, Rows] = {who: points for who, points in (report.get("weight_tail") or {}).items() if points}
     if not tail:
         return
     names = {"candidate": "new policy", "incumbent": "policy in use"}
@@ -215,7 +215,7 @@ def _weight_tail(report: Report, over: str) -> Iterator[Chart]:
 
 def _calibration(report: Report, over: str) -> Iterator[Chart]:
     """Whether predicted propensities come true."""
-    found: Rows = report.get("calibration") or ()
+    found: Rows = [row for row in report.get("calibration") or () if row["bins"]]
     if not found:
         return
     yield Chart(
@@ -223,7 +223,7 @@ def _calibration(report: Report, over: str) -> Iterator[Chart]:
         "calibration",
         "Whether the model of past choices is right",
         "Where the model says that an action is chosen one time in five, was it? Points on the diagonal say yes.",
-        {"panels": [{"label": _calibrated(row), "bins": row["bins"]} for row in found if row["bins"]]},
+        {"panels": [{"label": _calibrated(row), "bins": row["bins"]} for row in found]},
         ("action", "predicted", "observed", "range", "decisions"),
         [
             (

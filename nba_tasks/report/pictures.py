@@ -134,8 +134,9 @@ def _calibration(figure: Figure, chart: Chart) -> None:
     grid = figure.subplots(down, across, squeeze=False)
     for axes, panel in zip(grid.flat, panels, strict=False):
         x, y = ([one[key] for one in panel["bins"]] for key in ("predicted", "observed"))
-        below = [one["observed"] - one["lower"] for one in panel["bins"]]
-        above = [one["upper"] - one["observed"] for one in panel["bins"]]
+        # A share of exactly 0 or 1 may lie outside its range by rounding.
+        below = [max(0.0, one["observed"] - one["lower"]) for one in panel["bins"]]
+        above = [max(0.0, one["upper"] - one["observed"]) for one in panel["bins"]]
         end = 1.05 * max(*x, *y, *(one["upper"] for one in panel["bins"]), 0.01)
         axes.plot([0, end], [0, end], color=GREY, lw=1, zorder=0)
         axes.errorbar(x, y, yerr=[below, above], fmt="o", ms=4, color=TINT, elinewidth=1.2)
