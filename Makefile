@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity bench study-gate study-hillstrom study-tutorial study-harm
+.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity bench study-gate study-hillstrom study-tutorial study-harm study-missed study-learning bench-gate
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -97,6 +97,15 @@ bench: setup ## the night at the size of a real CRM, beside its floors: SCALE=0.
 
 study-gate: setup ## count the gate's errors where the truth is known; QUICK=1: two minutes; MINUTES=7: then go on later
 	@$(BIN)/python -m bench.study_gate $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
+
+study-missed: setup ## how often a gain of 20% is missed, with the choice of λ; QUICK=1; MINUTES=7: then go on later
+	@$(BIN)/python -m bench.study_missed $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
+
+study-learning: setup ## learned policies beside every baseline where the truth is known; QUICK=1; MINUTES=7
+	@$(BIN)/python -m bench.study_learning $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
+
+bench-gate: setup ## the gate's seconds beside bare prediction: WINDOWS=400000
+	@$(BIN)/python -m bench.gate_speed --windows $(or $(WINDOWS),400000)
 
 study-hillstrom: setup ## every estimator against the randomised truth: DATA=hillstrom.csv.xz, QUICK=1, MINUTES=7
 	@if [ -z "$(DATA)" ]; then echo 'say where the data is: make study-hillstrom DATA=path/to/hillstrom.csv.xz' >&2; exit 1; fi
