@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.replicates import Record
 from bench.study_missed import Drawn, found_targets, play, told
 from bench.study_missed_pool import PLAYED, Pool, Size, Stepped, affinity, nearest, programme_at, window_ends
 from nba_tasks.dataset import BoolArray, FloatArray
+from nba_tasks.policy import Floats
 from nba_tasks.simulators.sales_channels import OUTCOMES
 
 SIZE = Size(learn=1, pool=200, select=60, gate=90, truth=1, trees=4, replicates=2)
@@ -81,7 +83,7 @@ def test_the_weak_part_copies_the_log() -> None:
             return np.tile([0.0, 1.0, 2.0, 3.0], (len(state), 1))
 
     class Log:
-        def probabilities(self, state: FloatArray, eligible: BoolArray) -> FloatArray:
+        def probabilities(self, state: FloatArray, eligible: BoolArray) -> Floats:
             return np.tile([0.6, 0.2, 0.1, 0.1], (len(state), 1))
 
     state = np.zeros((2, 14), dtype=np.float32)
@@ -97,9 +99,9 @@ def test_windows_end_where_the_next_begins() -> None:
 
 def test_targets_count_promotions_and_what_they_truly_gain() -> None:
     truth = np.linspace(0, 0.2, len(PLAYED))
-    found = [{"promoted": True, "mix": 0.5, "reasons": []}] * 8 + [
-        {"promoted": False, "mix": 0.0, "reasons": ["few"]}
-    ] * 2
+    yes: Record = {"promoted": True, "mix": 0.5, "reasons": []}
+    no: Record = {"promoted": False, "mix": 0.0, "reasons": ["few"]}
+    found = [yes] * 8 + [no] * 2
     share, gained = found_targets(found, truth, quick=False)
     assert (share.figure, share.holds) == (0.8, True)
     assert gained.figure == pytest.approx(0.1)
