@@ -61,12 +61,14 @@ def nightly_actions(name: str) -> Any:
             every = range(programme(name).shards)
             return [{"day": planned["as_of"], "version": planned["version"], "shard": shard} for shard in every]
 
-        @task(map_index_template="shard {{ shard }}")
+        @task(map_index_template="{{ work }}")
         def score(day: str, version: int, shard: int, **context: Any) -> int:
             from nba_tasks import steps
 
-            context["shard"] = shard
-            return steps.score(programme(name), dt.date.fromisoformat(day), version, shard)
+            context["work"] = f"shard {shard}"
+            work = steps.score(programme(name), dt.date.fromisoformat(day), version, shard)
+            context["work"] = str(work)
+            return work.rows
 
         @task
         def publish(planned: dict[str, Any], **context: Any) -> None:

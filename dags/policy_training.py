@@ -78,25 +78,25 @@ def policy_training(name: str) -> Any:
         def shards(planned: dict[str, Any]) -> list[dict[str, Any]]:
             return [{"day": planned["as_of"], "shard": shard} for shard in planned["shards"]]
 
-        @task(map_index_template="shard {{ shard }}")
+        @task(map_index_template="{{ work }}")
         def transitions(day: str, shard: int, **context: Any) -> None:
             from nba_tasks import steps
 
-            context["shard"] = shard
-            steps.build_transitions(programme(name), dt.date.fromisoformat(day), shard)
+            context["work"] = f"shard {shard}"
+            context["work"] = str(steps.build_transitions(programme(name), dt.date.fromisoformat(day), shard))
 
         @task
         def learn(planned: dict[str, Any], **context: Any) -> str:
-            from nba_tasks import train
+            from nba_tasks import steps
 
-            return train.learn(programme(name), dt.date.fromisoformat(planned["as_of"]), seed=context["params"]["seed"])
+            return steps.learn(programme(name), dt.date.fromisoformat(planned["as_of"]), seed=context["params"]["seed"])
 
         @task(outlets=[gate_asset(name)])
         def gate(planned: dict[str, Any], mlflow_run: str, **context: Any) -> Any:
-            from nba_tasks import trial
+            from nba_tasks import steps
 
             day = dt.date.fromisoformat(planned["as_of"])
-            gate_id = trial.hold(programme(name), day, mlflow_run, dag_run_id=context["run_id"])
+            gate_id = steps.gate(programme(name), day, mlflow_run, dag_run_id=context["run_id"])
             yield Metadata(gate_asset(name), extra={"gate_id": gate_id, "as_of": planned["as_of"]})
 
         planned = plan()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import logging
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -61,6 +63,12 @@ def _confirm(yes: bool, question: str) -> None:
         typer.confirm(question, abort=True)
 
 
+def _shown(shards: Sequence[int], step: str) -> Iterator[int]:
+    """The shards one after the other, with a bar on a terminal that shows how far the step is."""
+    with typer.progressbar(shards, label=step, file=sys.stderr, show_pos=True) as bar:
+        yield from bar
+
+
 @app.command()
 def check(name: Name) -> None:
     """Compare a source database with the contract and list what is missing or wrong."""
@@ -101,7 +109,7 @@ def readiness(name: Name, as_of: AsOf = None) -> None:
 
     programme = _programme(name)
     day = _date(programme, as_of)
-    for shard in steps.plan_training(programme, day):
+    for shard in _shown(steps.plan_training(programme, day), "transitions"):
         steps.build_transitions(programme, day, shard)
     for line in readiness_report.look(programme, day).lines():
         typer.echo(line)
@@ -110,15 +118,13 @@ def readiness(name: Name, as_of: AsOf = None) -> None:
 @app.command()
 def train(name: Name, as_of: AsOf = None, seed: int = 0) -> None:
     """Build the transitions, learn a candidate and hold its gate."""
-    from nba_tasks import steps, trial
-    from nba_tasks import train as training
+    from nba_tasks import steps
 
     programme = _programme(name)
     day = _date(programme, as_of)
-    for shard in steps.plan_training(programme, day):
+    for shard in _shown(steps.plan_training(programme, day), "transitions"):
         steps.build_transitions(programme, day, shard)
-    run_id = training.learn(programme, day, seed=seed)
-    trial.hold(programme, day, run_id)
+    steps.gate(programme, day, steps.learn(programme, day, seed=seed))
 
 
 @app.command()
@@ -131,7 +137,7 @@ def publish(name: Name, as_of: AsOf = None, dry_run: bool = False) -> None:
     version = steps.plan_night(programme, day)
     if version is None:
         raise typer.Exit(1)
-    for shard in range(programme.shards):
+    for shard in _shown(range(programme.shards), "score"):
         steps.score(programme, day, version, shard)
     steps.publish(programme, day, version, "terminal", dry_run=dry_run)
 

@@ -18,6 +18,7 @@ from nba_tasks.batches import read_batch
 from nba_tasks.database import warehouse
 from nba_tasks.programme import Programme
 from nba_tasks.settings import settings
+from nba_tasks.timings import Work, timed
 
 log = logging.getLogger("nba_tasks")
 
@@ -33,7 +34,9 @@ def crm(programme: Programme) -> Engine:
 def pull(programme: Programme, as_of: dt.date) -> int:
     """Pin the date's batch and copy what is new or changed into staging; returns the batch's id."""
     batch_id = pulling.start(warehouse(), programme, as_of)
-    pulled = pulling.pull(crm(programme), warehouse(), programme, batch_id)
+    with timed(programme, as_of, "pull") as work:
+        pulled = pulling.pull(crm(programme), warehouse(), programme, batch_id)
+        work.rows = sum(pulled.rows.values())
     if pulled.rows:
         log.info("batch %s pulled: %s", batch_id, ", ".join(f"{rows} {name}" for name, rows in pulled.rows.items()))
     else:
@@ -51,7 +54,9 @@ def validate(programme: Programme, as_of: dt.date, run_id: str) -> None:
     """
     batch_id = pulling.start(warehouse(), programme, as_of)
     folder = settings().home / "validation" / programme.programme / as_of.isoformat()
-    result = validation.validate(warehouse(), programme, batch_id, run_id, folder)
+    with timed(programme, as_of, "validate") as work:
+        result = validation.validate(warehouse(), programme, batch_id, run_id, folder)
+        work.rows = sum(result.rows.values())
     result.refuse_critical()
     log.info("%s\nreport: %s", result, result.report)
 
@@ -59,7 +64,9 @@ def validate(programme: Programme, as_of: dt.date, run_id: str) -> None:
 def merge(programme: Programme, as_of: dt.date) -> None:
     """Make the date's validated batch part of the history."""
     batch_id = pulling.start(warehouse(), programme, as_of)
-    history.merge(warehouse(), programme, batch_id)
+    with timed(programme, as_of, "merge") as work:
+        merged = history.merge(warehouse(), programme, batch_id)
+        work.rows = sum(merged.added.values()) + sum(merged.ended.values())
     log.info("batch %s is part of the history", batch_id)
 
 
@@ -85,10 +92,34 @@ def plan_training(programme: Programme, as_of: dt.date, days_between: int | None
     return transitions.prepare(warehouse(), programme, as_of)
 
 
-def build_transitions(programme: Programme, as_of: dt.date, shard: int) -> None:
-    """Build one shard of the transitions."""
-    built = transitions.build_shard(warehouse(), programme, as_of, shard)
-    log.info("shard %s: %s rows in %.1f s (%.0f rows/s)", shard, built.rows, built.seconds, built.rows / built.seconds)
+def build_transitions(programme: Programme, as_of: dt.date, shard: int) -> Work:
+    """Build one shard of the transitions; returns what that took."""
+    with timed(programme, as_of, "transitions", shard) as work:
+        built = transitions.build_shard(warehouse(), programme, as_of, shard)
+        work.rows = built.written
+    log.info("%s (the shard has %s)", work, f"{built.rows:,}")
+    return work
+
+
+def learn(programme: Programme, as_of: dt.date, seed: int = 0) -> str:
+    """Learn the candidate; returns the MLflow run that holds it."""
+    from nba_tasks import registry, train
+
+    with timed(programme, as_of, "learn") as work:
+        run_id = train.learn(programme, as_of, seed=seed)
+        work.rows = int(registry.client().get_run(run_id).data.params["rows"])
+    return run_id
+
+
+def gate(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | None = None) -> int:
+    """Judge what a run learned; returns the gate's id in the ledger."""
+    from nba_tasks import trial
+
+    with timed(programme, as_of, "gate") as work:
+        gate_id = trial.hold(programme, as_of, run_id, dag_run_id=dag_run_id)
+        with warehouse().connect() as connection:
+            work.rows = ledger.gate(connection, programme, gate_id)["windows"] or 0
+    return gate_id
 
 
 # Promotion review --------------------------------------------------------------------------------------------------
@@ -222,13 +253,15 @@ def plan_night(programme: Programme, as_of: dt.date) -> int | None:
     return version
 
 
-def score(programme: Programme, as_of: dt.date, version: int, shard: int) -> int:
-    """Score the due customers of one shard; returns how many."""
+def score(programme: Programme, as_of: dt.date, version: int, shard: int) -> Work:
+    """Score the due customers of one shard; returns what that took."""
     from nba_tasks import score as scoring
 
-    rows = scoring.score_shard(warehouse(), programme, as_of, shard, scoring.serving(programme, version))
-    log.info("shard %s: %s customers are due on %s", shard, rows, as_of)
-    return rows
+    with timed(programme, as_of, "score", shard) as work:
+        serve = scoring.serving(programme, version)
+        work.rows = scoring.score_shard(warehouse(), programme, as_of, shard, serve)
+    log.info("%s (due on %s)", work, as_of)
+    return work
 
 
 def publish(programme: Programme, as_of: dt.date, version: int, run_id: str, *, dry_run: bool = False) -> None:
@@ -250,8 +283,10 @@ def publish(programme: Programme, as_of: dt.date, version: int, run_id: str, *, 
             f"version {version} was scored for {as_of} but has been taken out of use since: "
             "run the nightly actions DAG again from its first task"
         )
-    serve = scoring.serving(programme, version)
-    done = publishing.publish(crm(programme), warehouse(), programme, as_of, serve, run_id, dry_run=dry_run)
+    with timed(programme, as_of, "publish") as work:
+        serve = scoring.serving(programme, version)
+        done = publishing.publish(crm(programme), warehouse(), programme, as_of, serve, run_id, dry_run=dry_run)
+        work.rows = done.decisions
     log.info(
         "%s: %s decisions, %s to send, policy version %s, %s",
         as_of,

@@ -88,7 +88,7 @@ def gate(scale: float, as_of: dt.date, note: str) -> int:
 
 def score(scale: float, as_of: dt.date, version: int, shard: int) -> int:
     """Score one shard's due customers."""
-    return steps.score(programme_of(scale), as_of, version, shard)
+    return steps.score(programme_of(scale), as_of, version, shard).rows
 
 
 def publish(scale: float, as_of: dt.date, version: int) -> int:
