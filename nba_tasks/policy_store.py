@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from nba_tasks.capacity import Prices
-from nba_tasks.dataset import BoolArray, FloatArray
+from nba_tasks.dataset import BoolArray, FloatArray, IntArray
 from nba_tasks.learners.behaviour import BehaviourModel
 from nba_tasks.learners.forest_q import ForestQ
+from nba_tasks.learners.frozen import in_chunks
 from nba_tasks.policy import Floats, Policy, PolicyError, ServedPolicy
 
 
@@ -63,6 +64,22 @@ class StoredPolicy:
         found[:, : len(self.actions)] = values_of(self.policy, state, len(self.actions))
         return found
 
+    def lead(self, state: FloatArray, first: IntArray, second: IntArray) -> FloatArray:
+        """What Q gives one action beyond another, of shape (n,): what they have in common is not computed.
+
+        Parameters
+        ----------
+        first, second : int arrays of shape (n,)
+            Actions that this policy values.
+        """
+        assert isinstance(self.policy, ServedPolicy)
+        q, found = self.policy.q, np.empty(len(state))
+        assert isinstance(q, ForestQ)
+        for pair in np.unique(np.stack([first, second], axis=1), axis=0):
+            rows = np.flatnonzero((first == pair[0]) & (second == pair[1]))
+            found[rows] = _difference(q, state[rows], pair)
+        return found
+
     def require_features(self, features: tuple[str, ...]) -> None:
         """Refuse states with other columns than the policy was learned from.
 
@@ -88,6 +105,17 @@ def values_of(policy: Policy, state: FloatArray, n_actions: int) -> FloatArray:
             return policy.q.values(state)
         case _:
             return np.full((len(state), n_actions), np.nan, dtype=np.float32)
+
+
+def _difference(q: ForestQ, state: FloatArray, pair: IntArray) -> FloatArray:
+    found = np.empty(len(state))
+
+    def work(start: int, stop: int) -> None:
+        one, other = q.effect.read(state[start:stop], q.catalogue.features[pair])
+        found[start:stop] = one - other
+
+    in_chunks(len(state), work)
+    return found
 
 
 def save(stored: StoredPolicy, folder: Path) -> None:

@@ -23,7 +23,10 @@ USUAL = "business as usual"
 
 
 def moved_most(
-    values: Callable[[FloatArray], FloatArray], state: FloatArray, eligible: BoolArray, value: FloatArray
+    lead: Callable[[FloatArray, IntArray, IntArray], FloatArray],
+    state: FloatArray,
+    eligible: BoolArray,
+    value: FloatArray,
 ) -> NDArray[np.int16]:
     """The features that moved the choice most: how much of the best action's lead they bring about.
 
@@ -32,12 +35,12 @@ def moved_most(
 
     Parameters
     ----------
-    values : callable
-        From states to Q, of shape (n, n_actions); NaN where unknown.
+    lead : callable
+        From states and two actions for each to what Q gives the first beyond the second, of shape (n,).
     state : array of shape (n, n_features)
     eligible : bool array of shape (n, n_actions)
     value : array of shape (n, n_actions)
-        What `values` says of them.
+        Q; NaN where unknown.
 
     Returns
     -------
@@ -51,8 +54,8 @@ def moved_most(
     if not len(rows):
         return found
     order = np.argsort(-q[rows], axis=1, kind="stable")
-    best, second, at = order[:, 0], order[:, 1], np.arange(len(rows))
-    lead = q[rows, best] - q[rows, second]
+    best, second = order[:, 0], order[:, 1]
+    leads = lead(state[rows], best, second)
     usual = np.median(state, axis=0)
     shrinks = np.zeros((len(rows), state.shape[1]))
     for f in range(state.shape[1]):
@@ -60,10 +63,7 @@ def moved_most(
         if len(differs):
             otherwise = state[rows[differs]].copy()
             otherwise[:, f] = usual[f]
-            again = values(otherwise)
-            shrinks[differs, f] = lead[differs] - (
-                again[at[: len(differs)], best[differs]] - again[at[: len(differs)], second[differs]]
-            )
+            shrinks[differs, f] = leads[differs] - lead(otherwise, best[differs], second[differs])
     named = np.argsort(-shrinks, axis=1, kind="stable")[:, :FEATURES]
     speaks = np.take_along_axis(shrinks, named, axis=1) > 1e-9
     found[rows, : named.shape[1]] = np.where(speaks, named, -1)

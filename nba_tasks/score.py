@@ -177,7 +177,7 @@ def _scores(due: pa.Table, shape: Shape, serve: Serving) -> dict[str, Any]:
     eligible = permitted(unpack(due.column("eligible").to_numpy(), n_actions), arm)
     values = serve.served.values(state, n_actions)
     probability = apply_rules(serve.probabilities(state, eligible, arm, values), eligible)
-    moved = moved_most(lambda states: serve.served.values(states, n_actions), state, eligible, values)
+    moved = moved_most(serve.served.lead, state, eligible, values)
     return {
         "customer_key": due.column("customer_key"),
         "epoch": due.column("epoch"),

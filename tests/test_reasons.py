@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from nba_tasks.dataset import FloatArray
+from nba_tasks.dataset import FloatArray, IntArray
 from nba_tasks.programme import CustomerFeature, EventFeature, Feature, TimeFeature
 from nba_tasks.reasons import moved_most, named, sentences
 
@@ -16,6 +18,16 @@ def reasons(value: list[float], action: int, *, eligible: str = "111", arm: str 
     because = np.array(["; speaks for it: visits = 2"], dtype=object)
     found = sentences(IDS, np.array([action]), np.array([value]), allowed, np.array([arm]), because, few)
     return str(found[0])
+
+
+def lead_of(values: Callable[[FloatArray], FloatArray]) -> Callable[[FloatArray, IntArray, IntArray], FloatArray]:
+    """The difference of two columns of Q."""
+
+    def lead(state: FloatArray, first: IntArray, second: IntArray) -> FloatArray:
+        q, rows = values(state), np.arange(len(state))
+        return np.asarray(q[rows, first] - q[rows, second])
+
+    return lead
 
 
 def test_what_a_sentence_says() -> None:
@@ -47,7 +59,7 @@ def test_the_features_that_moved_a_choice_are_named_by_their_share_of_the_lead()
 
     state = np.array([[0, 0, 0, 5], [0, 0, 0, 5], [1, 1, 1, 5], [0, 0, 0, 5]], dtype=np.float64)
     eligible = np.ones((4, 3), dtype=bool)
-    moved = moved_most(values, state, eligible, values(state))
+    moved = moved_most(lead_of(values), state, eligible, values(state))
     assert moved[2].tolist() == [0, 1, -1]
     assert moved[0].tolist() == [-1, -1, -1]
 
@@ -55,10 +67,11 @@ def test_the_features_that_moved_a_choice_are_named_by_their_share_of_the_lead()
 def test_nothing_is_named_where_there_was_no_choice_or_nothing_is_known() -> None:
     state = np.ones((3, 2))
     unknown = np.full((3, 2), np.nan)
-    assert (moved_most(lambda s: unknown, state, np.ones((3, 2), dtype=bool), unknown) == -1).all()
+    assert (moved_most(lead_of(lambda s: unknown), state, np.ones((3, 2), dtype=bool), unknown) == -1).all()
     known = np.tile([0.0, 1.0], (3, 1))
-    assert (moved_most(lambda s: known, state, np.tile([False, True], (3, 1)), known) == -1).all()
-    assert len(moved_most(lambda s: known, np.zeros((0, 2)), np.zeros((0, 2), dtype=bool), np.zeros((0, 2)))) == 0
+    assert (moved_most(lead_of(lambda s: known), state, np.tile([False, True], (3, 1)), known) == -1).all()
+    nobody = np.zeros((0, 2))
+    assert len(moved_most(lead_of(lambda s: known), nobody, nobody.astype(bool), nobody)) == 0
 
 
 def test_features_in_words() -> None:

@@ -71,6 +71,9 @@ def test_the_registered_model_is_the_policy_that_was_judged(trained: Installatio
     policy_store.save(stored, tmp_path / "again")
     again = policy_store.load(tmp_path / "again").probabilities(data.state, data.eligible_target)
     np.testing.assert_array_equal(again, mine)
+    q = stored.values(data.state, data.n_actions)
+    first, second = q.argmax(axis=1), q.argmin(axis=1)
+    np.testing.assert_allclose(stored.lead(data.state, first, second), q.max(axis=1) - q.min(axis=1), atol=1e-4)
     np.testing.assert_allclose(mine.sum(axis=1), 1, atol=1e-12)
     assert (mine[~data.eligible_target] == 0).all()
 
