@@ -74,8 +74,10 @@ class Meter:
         taken, stop = Taken(), threading.Event()
         begun, before = time.monotonic(), {id: sample.cpu for id, sample in self._samples()}
         now = dict(before)
+        watching = 0.0  # processor's seconds of the watching itself
 
         def watch() -> None:
+            nonlocal watching
             while True:
                 stopped = stop.wait(1 / SAMPLES_PER_SECOND)
                 found = dict(self._samples())
@@ -83,6 +85,7 @@ class Meter:
                 taken.peak, taken.peak_all = max(taken.peak, *sizes, 0), max(taken.peak_all, sum(sizes))
                 now.update({id: sample.cpu for id, sample in found.items()})
                 if stopped:
+                    watching = time.thread_time()
                     return
 
         thread = threading.Thread(target=watch, daemon=True)
@@ -93,7 +96,7 @@ class Meter:
             taken.seconds = time.monotonic() - begun
             stop.set()
             thread.join()
-            taken.cpu = sum(seconds - before.get(id, 0.0) for id, seconds in now.items())
+            taken.cpu = sum(seconds - before.get(id, 0.0) for id, seconds in now.items()) - watching
 
     def _samples(self) -> Iterator[tuple[tuple[int, float], _Sample]]:
         """Every process of the bench and of the server, by what tells it from an earlier one with its number."""
