@@ -13,8 +13,7 @@ with shown as (
         g.decided_by,
         g.decided_at,
         p.programme_id,
-        p.business_timezone,
-        (select max(n.gate_id) from nba.gates as n where n.programme_id = p.programme_id) as newest_gate
+        p.business_timezone
     from nba.gates as g
     join nba.programmes as p using (programme_id)
     where p.programme = :programme
@@ -28,7 +27,8 @@ used as (
     where not l.dry_run and (l.programme_id, l.policy_version) in (select programme_id, version from shown)
     group by l.policy_version
 )
-select shown.*, used.nights, used.first_night, used.last_night
+select shown.*, used.nights, used.first_night, used.last_night,
+    (select max(n.gate_id) from nba.gates as n where n.programme_id = shown.programme_id) as newest_gate
 from shown
 left join used using (version)
 order by shown.gate_id desc

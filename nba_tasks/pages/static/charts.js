@@ -169,9 +169,10 @@
     const narrow = width < 560;
     const form = data.percent ? percent : d3.format(",");
     const rows = data.rows.map((row) => ({ ...row, key: row.group ? `${row.group}: ${row.label}` : row.label }));
+    const [left, right] = [narrow ? 132 : 210, rows.some((row) => row.note) ? 130 : 64];
     return Plot.plot(base(width, {
-      marginLeft: narrow ? 132 : 210, marginRight: rows.some((row) => row.note) ? 130 : 64, height: rows.length * 32 + 60,
-      x: { label: data.x, grid: true, ticks: narrow ? 3 : 6, tickFormat: form, labelAnchor: "center", labelArrow: "none" },
+      marginLeft: left, marginRight: right, height: rows.length * 32 + 60,
+      x: { label: data.x, grid: true, ticks: Math.max(1, Math.min(6, Math.floor((width - left - right) / 60))), tickFormat: form, labelAnchor: "center", labelArrow: "none" },
       y: { domain: rows.map((row) => row.key), label: null, tickSize: 0, tickFormat: (key) => wrapped(key, narrow ? 16 : 28), lineHeight: 1, padding: 0.3 },
       marks: [
         Plot.barX(rows, { y: "key", x: "value", fill: (row) => (row.chosen === false ? "var(--quiet)" : "var(--candidate)"), fillOpacity: 0.85 }),
@@ -209,6 +210,7 @@
       if (width === drawn || width === 0) return;
       drawn = width;
       const picture = kinds[place.dataset.kind](data, width);
+      for (const part of picture.querySelectorAll("[aria-label]")) part.removeAttribute("aria-label");  // one picture, one name
       picture.setAttribute("role", "img");
       picture.setAttribute("aria-label", `${place.dataset.title}. The table below says the same.`);
       canvas.replaceChildren(picture);
