@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from nba_tasks.programme import NO_ACTION, Cap, Programme, ProgrammeError, Range, Rule
+from nba_tasks.programme import NO_ACTION, Cap, CoolOff, Programme, ProgrammeError, Quiet, Range, Rule, Where
 from nba_tasks.series import Past
 
 Mask = Literal["logged", "target"]
@@ -93,7 +93,7 @@ def conditions_of(
     )
     if len(found) > MAX_CONDITIONS:
         raise ProgrammeError(
-            f"rules: they ask for {len(found)} conditions (one a cap or range, two a channel with consent), "
+            f"rules: they ask for {len(found)} conditions (two a channel with consent, one for any other rule), "
             f"at most {MAX_CONDITIONS} are supported"
         )
     return found
@@ -108,9 +108,16 @@ def _of_rule(
         bounds += [f"{feature} <= {rule.max!r}::double precision"] if rule.max is not None else []
         if bounds:
             yield Condition(rule, " and ".join(bounds), actions=rule.actions)
+    elif isinstance(rule, Where):
+        yield Condition(rule, programme.condition_sql(rule, state), actions=rule.actions)
     elif isinstance(rule, Cap):
         earlier = past.of_channel(rule.channel).count(rule.epochs - 1) if rule.epochs > 1 else "0"
         yield Condition(rule, f"{earlier} < {rule.max}", channel=rule.channel)
+    elif isinstance(rule, CoolOff):
+        yield Condition(rule, f"{past.of_event(rule.event).count(rule.epochs)} = 0", channel=rule.channel)
+    elif isinstance(rule, Quiet):
+        dates = ", ".join(f"date '{day}'" for day in rule.dates)
+        yield Condition(rule, f"s.starts_on not in ({dates})", channel=rule.channel)
     else:
         # Consent that is not known forbids tonight's actions; in the log it does not, since the contact may have been
         # lawful on grounds that we cannot see.

@@ -14,6 +14,7 @@ from nba_tasks.database import quote_identifier, quote_literal
 from nba_tasks.programme import (
     Cap,
     ContactFeature,
+    CoolOff,
     EventFeature,
     ProgrammeError,
     Rule,
@@ -98,6 +99,8 @@ class Past:
         for rule in rules:
             if isinstance(rule, Cap) and rule.epochs > 1:
                 self._need(self.of_channel(rule.channel), rule.epochs - 1)
+            if isinstance(rule, CoolOff):
+                self._need(self.of_event(rule.event), rule.epochs)
 
     @property
     def series(self) -> Sequence[Series]:
@@ -123,6 +126,10 @@ class Past:
         indices = [str(index) for index, of in self._channels.items() if of == channel]
         return Series(f"channel_{channel}", "contact", f"action in ({', '.join(indices)})" if indices else "false")
 
+    def of_event(self, event_type: str) -> Series:
+        """Events of a type."""
+        return Series(f"event_{event_type}", "event", f"event_type = {quote_literal(event_type)}")
+
     def of_feature(self, feature: ContactOrEvent) -> Series:
         """The series that a feature looks back on.
 
@@ -132,12 +139,12 @@ class Past:
             It names an action that the catalogue does not hold.
         """
         if isinstance(feature, EventFeature):
-            condition = f"event_type = {quote_literal(feature.type)}"
-            summed = feature.measure == "sum"
-            if summed:
+            events = self.of_event(feature.type)
+            if feature.measure == "sum":
                 # Its own series: a running total has no place for an event without a value.
-                return Series(f"values_{feature.type}", "event", f"{condition} and value is not null", totals=True)
-            return Series(f"event_{feature.type}", "event", condition)
+                condition = f"{events.condition} and value is not null"
+                return Series(f"values_{feature.type}", "event", condition, totals=True)
+            return events
         if feature.action is None:
             return self.of_channel(feature.channel)
         index = self._indices.get(feature.action)

@@ -80,6 +80,28 @@ def rules(draw: st.DrawFn, anchor: dt.date, names: tuple[str, ...]) -> list[dict
         cap = {"channel": channel, "max": draw(st.integers(0, 2)), "epochs": draw(st.integers(1, 4))}
         found.append({"kind": "cap", **cap, **validity()})
     if draw(st.booleans()):
+        numbers = [name for name in names if name not in ("segment", "region")]
+        one, other = draw(st.sampled_from(numbers)), draw(st.sampled_from(numbers))
+        number, operator = draw(st.integers(0, 4)), draw(st.sampled_from(["=", "<>", "<", "<=", ">", ">="]))
+        condition = draw(
+            st.sampled_from(
+                [
+                    f"{one} {operator} {number} or {other} > 1 and not {one} <= 2",
+                    f"not ({one} between 1 and {number} or {other} in (0, 3)) and {other} {operator} 0.5",
+                ]
+            )
+        )
+        found.append({"kind": "where", "actions": ["offer", "call"], "condition": condition, **validity()})
+    for _ in range(draw(st.integers(0, 2))):
+        channel = draw(st.sampled_from([None, "email", "phone"]))
+        if draw(st.booleans()):
+            event = draw(st.sampled_from(["visit", "complaint"]))
+            rule = {"kind": "cool_off", "event": event, "epochs": draw(st.integers(1, 3))}
+        else:
+            quiet = draw(st.lists(st.integers(0, 70), min_size=1, max_size=20))
+            rule = {"kind": "quiet", "dates": [anchor + dt.timedelta(days=day) for day in quiet]}
+        found.append({**rule, "channel": channel, **validity()})
+    if draw(st.booleans()):
         bounds = {"min": draw(st.none() | st.integers(0, 3)), "max": draw(st.none() | st.floats(2, 40, width=32))}
         actions = draw(st.sampled_from([["mail"], ["offer", "call"]]))
         feature = draw(st.sampled_from(names))

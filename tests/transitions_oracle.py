@@ -7,6 +7,7 @@ customer's rows must then be.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,13 +19,16 @@ from nba_tasks.programme import (
     NO_ACTION,
     Cap,
     ContactFeature,
+    CoolOff,
     CustomerFeature,
     EventFeature,
     Feature,
     Programme,
+    Quiet,
     Range,
     Rule,
     TimeFeature,
+    Where,
 )
 
 LARGEST = 32_767
@@ -273,18 +277,34 @@ class _View:
                 return True
             value = next(self.feature(f, epoch) for f in self.programme.state if f.name == rule.feature)
             return (rule.min is None or value >= rule.min) and (rule.max is None or value <= rule.max)
+        if isinstance(rule, Where):
+            return action.action_id not in rule.actions or self._holds(rule.condition, epoch)
         if action.channel is None:
             return True
         if isinstance(rule, Cap):
             if rule.channel not in (None, action.channel):
                 return True
             return len(self.before(self.contacts(rule.channel), epoch, rule.epochs - 1)) < rule.max
+        if isinstance(rule, CoolOff | Quiet):
+            if rule.channel not in (None, action.channel):
+                return True
+            if isinstance(rule, Quiet):
+                return self.start(epoch) not in rule.dates
+            events = [event for event in self.customer.events if event.event_type == rule.event]
+            return not self.before(events, epoch, rule.epochs)
         column = self.programme.channels[action.channel].consent
         if column is None:
             return True
         given = _number(self.known(column, epoch))
         # Unknown consent forbids what is not done yet; in the log the contact may have been lawful all the same.
         return given == 1 if tonight else given is None or given == 1
+
+    def _holds(self, condition: str, epoch: int) -> bool:
+        """A condition over numbers, read as Python: the same words, but for = and <>."""
+        python = re.sub(r"(?<![<>!])=", "==", condition).replace("<>", "!=")
+        python = re.sub(r"(\w+) between (\S+) and (\S+)", r"(\2 <= \1 <= \3)", python)
+        known = {f.name: np.float32(self.feature(f, epoch)) for f in self.programme.state}
+        return bool(eval(python, {"__builtins__": {}}, known))
 
     # What happened ---------------------------------------------------------------------------------------------------
 

@@ -17,8 +17,11 @@ from nba_tasks.programme.programme import (
 from nba_tasks.programme.rules import (
     Cap,
     Consent,
+    CoolOff,
+    Quiet,
     Range,
     Rule,
+    Where,
 )
 from nba_tasks.programme.section import (
     ProgrammeError,
@@ -55,6 +58,7 @@ __all__ = [
     "Channel",
     "Consent",
     "ContactFeature",
+    "CoolOff",
     "Crm",
     "CustomerFeature",
     "Event",
@@ -68,6 +72,7 @@ __all__ = [
     "Programme",
     "ProgrammeError",
     "Publish",
+    "Quiet",
     "Range",
     "Relations",
     "Review",
@@ -78,6 +83,7 @@ __all__ = [
     "Startup",
     "TimeFeature",
     "Validation",
+    "Where",
     "read_programme",
     "read_programmes",
 ]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, model_validator
 
-from nba_tasks.programme.features import ContactFeature, EventFeature, Feature
-from nba_tasks.programme.rules import Cap, Range, Rule
+from nba_tasks.programme.conditions import Reader
+from nba_tasks.programme.features import ContactFeature, CustomerFeature, EventFeature, Feature
+from nba_tasks.programme.rules import Cap, CoolOff, Quiet, Range, Rule, Where
 from nba_tasks.programme.section import Identifier, Section
 from nba_tasks.programme.sections import (
     Actions,
@@ -69,13 +71,35 @@ class Programme(Section):
         if twice := sorted({name for name in rule_names if rule_names.count(name) > 1}):
             raise ValueError(f"rules: {', '.join(twice)} named twice")
         for rule in self.rules:
-            if isinstance(rule, Cap) and rule.channel:
+            if isinstance(rule, Cap | CoolOff | Quiet) and rule.channel:
                 _known(rule.channel, self.channels, f"rules.{rule.name}.channel", "channels")
+            if isinstance(rule, CoolOff):
+                _known(rule.event, self.events, f"rules.{rule.name}.event", "events")
+            if isinstance(rule, Where):
+                self.condition_sql(rule, {name: name for name in names})
             if isinstance(rule, Range):
                 _known(rule.feature, dict.fromkeys(names), f"rules.{rule.name}.feature", "state")
         if self.learning.discount == 1 and self.reward.lost_customer_value is None:
             raise ValueError("reward.lost_customer_value must be given where learning.discount is 1 (0: costs nothing)")
         return self
+
+    def condition_sql(self, rule: Where, columns: Mapping[str, str]) -> str:
+        """A rule's condition as SQL.
+
+        Parameters
+        ----------
+        columns : mapping of feature to its SQL
+
+        Raises
+        ------
+        ValueError
+            The condition cannot be read.
+        """
+        categories = {f.name: f.categories for f in self.state if isinstance(f, CustomerFeature)}
+        try:
+            return Reader(rule.condition, columns, categories).sql()
+        except ValueError as error:
+            raise ValueError(f"rules.{rule.name}.condition {error}") from None
 
     @property
     def feature_names(self) -> tuple[str, ...]:

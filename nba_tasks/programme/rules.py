@@ -44,4 +44,38 @@ class Range(Section):
     valid_to: dt.date | None = None
 
 
-Rule = Annotated[Consent | Cap | Range, Field(discriminator="kind")]
+class Where(Section):
+    """These actions only where a condition over the state's columns holds; see `conditions`."""
+
+    kind: Literal["where"]
+    name: Identifier
+    actions: tuple[str, ...] = Field(min_length=1)
+    condition: str
+    valid_from: dt.date | None = None
+    valid_to: dt.date | None = None
+
+
+class CoolOff(Section):
+    """No contact (of one channel, or at all) in the `epochs` epochs after an event, such as a complaint."""
+
+    kind: Literal["cool_off"]
+    name: Identifier
+    event: Identifier
+    channel: str | None = None
+    epochs: int = Field(ge=1)
+    valid_from: dt.date | None = None
+    valid_to: dt.date | None = None
+
+
+class Quiet(Section):
+    """No contact (of one channel, or at all) is decided on these dates."""
+
+    kind: Literal["quiet"]
+    name: Identifier
+    dates: tuple[dt.date, ...] = Field(min_length=1)
+    channel: str | None = None
+    valid_from: dt.date | None = None
+    valid_to: dt.date | None = None
+
+
+Rule = Annotated[Consent | Cap | Range | Where | CoolOff | Quiet, Field(discriminator="kind")]
