@@ -199,6 +199,20 @@ def resume(name: Name, by: By = "") -> None:
 
 
 @app.command()
+def why(
+    name: Name,
+    date: Annotated[dt.datetime, typer.Argument(formats=["%Y-%m-%d"], help="of the list")],
+    customer: Annotated[str, typer.Argument(help="customer_id")],
+) -> None:
+    """Tell which data, policy, gate and person put a customer's decision on a past list."""
+    from nba_tasks import audit, database, steps
+
+    programme = _programme(name)
+    for line in audit.why(steps.crm(programme), database.warehouse(), programme, date.date(), customer):
+        typer.echo(line)
+
+
+@app.command()
 def sql(
     database_name: Annotated[str, typer.Argument(help="crm, warehouse, airflow, mlflow or hillstrom")] = "crm",
 ) -> None:
