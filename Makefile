@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity bench study-gate study-hillstrom study-tutorial study-harm study-missed study-learning bench-gate
+.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity bench study-gate study-hillstrom study-tutorial study-harm study-missed study-learning bench-gate season
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -97,6 +97,9 @@ study-harm: setup ## candidates at the harm margin: how often they pass (QUICK=1
 
 study-loop: setup ## learn and gate where the truth is known: STUDY=testbed or sales_channels, SEEDS=20
 	@$(BIN)/python -m bench.study_loop $(STUDY) --seeds $(or $(SEEDS),20)
+
+season: setup ## half a year of the whole loop against three other ways to choose; QUICK=1; SEASONS=200; MINUTES=7: then go on later
+	@$(BIN)/python -m bench.season $(if $(QUICK),--quick) $(if $(SEASONS),--seasons $(SEASONS)) $(if $(MINUTES),--minutes $(MINUTES))
 
 bench-capacity: setup ## prices and the draw for a large night under capacities and a budget: CUSTOMERS=1900000
 	@$(BIN)/python -m bench.capacity --customers $(or $(CUSTOMERS),1900000)

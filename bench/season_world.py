@@ -1,0 +1,139 @@
+"""Customers of a season, played week by week, and the log that they leave: arrays only, the simulator's own rules."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nba_tasks.dataset import OPEN, BoolArray, Transitions
+from nba_tasks.drawing import draw
+from nba_tasks.policy import Floats
+from nba_tasks.simulators import channels_world as world_
+from nba_tasks.simulators import sales_channels
+from nba_tasks.simulators.channels_world import UNSUBSCRIBE
+from nba_tasks.simulators.choice import Ints
+from nba_tasks.simulators.market import Market
+
+
+@dataclass(frozen=True)
+class Due:
+    """The customers who are decided for in an epoch: rows of the world, and what is known of them."""
+
+    epoch: int
+    rows: Ints
+    state: NDArray[np.float32]
+    eligible: BoolArray
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """One epoch's decisions, a row each, and what came of them."""
+
+    customer: Ints
+    epoch: Ints
+    state: NDArray[np.float32]
+    eligible: BoolArray
+    action: Ints
+    propensity: Floats
+    reward: Floats
+    outcomes: Floats
+    done: BoolArray
+
+
+@dataclass
+class Life:
+    """A population from its first week on.
+
+    Attributes
+    ----------
+    retired : set of int
+        Actions that the catalogue no longer holds.
+    log : list of Decisions
+        An entry for each epoch, in order.
+    """
+
+    market: Market
+    seed: int
+    grid: sales_channels.Grid
+    world: world_.World
+    retired: set[int] = field(default_factory=set)
+    log: list[Decisions] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, customers: int, seed: int, market: Market) -> Life:
+        grid = sales_channels.grid_of(customers, seed, sales_channels.AS_OF, market)
+        return cls(market, seed, grid, world_.population(customers, seed, market))
+
+    def branch(self) -> Life:
+        """The same customers, whose future may differ from now on; without their log."""
+        return Life(self.market, self.seed, self.grid, deepcopy(self.world), set(self.retired))
+
+    def due(self, epoch: int) -> Due:
+        """Who is decided for."""
+        rows = np.flatnonzero((self.grid.first <= epoch) & self.world.alive)
+        part = self.world.rows(rows)
+        eligible = world_.eligible_of(part)
+        eligible[:, sorted(self.retired)] = False
+        return Due(epoch, rows, world_.state_of(part, self.grid.start(epoch)[rows]), eligible)
+
+    def answer(self, due: Due, probability: Floats) -> Decisions:
+        """Draw everybody's action, play the epoch, and append it to the log."""
+        uniform, normal = (draw[due.rows] for draw in world_.draws(self.seed, due.epoch, len(self.world.alive)))
+        action = draw(probability, uniform[:, world_.DRAW_ACTION])
+        part, start = self.world.rows(due.rows), self.grid.start(due.epoch)[due.rows]
+        week = world_.play(part, action, start, uniform, normal, self.market)
+        self.world.put(due.rows, part)
+        outcomes = sales_channels.outcomes_of(week, action, self.market)
+        decisions = Decisions(
+            customer=due.rows,
+            epoch=np.full(len(due.rows), due.epoch),
+            state=due.state,
+            eligible=due.eligible,
+            action=action,
+            propensity=probability[np.arange(len(action)), action],
+            reward=sales_channels.reward_of(outcomes),
+            outcomes=outcomes,
+            done=week.occurred[:, UNSUBSCRIBE].copy(),
+        )
+        self.log.append(decisions)
+        return decisions
+
+
+def transitions(log: list[Decisions], retired: set[int]) -> Transitions:
+    """A log as learning takes it: the last epoch is open, a state to bootstrap from.
+
+    Returns
+    -------
+    Transitions
+        In the order of customer, then epoch; tonight's rules leave out what is retired.
+    """
+    parts = {f.name: np.concatenate([getattr(epoch, f.name) for epoch in log]) for f in fields(Decisions)}
+    order = in_order(log)
+    parts = {name: part[order] for name, part in parts.items()}
+    is_open = parts["epoch"] == log[-1].epoch[0]
+    target = parts["eligible"].copy()
+    target[:, sorted(retired)] = False
+    done = parts["done"] & ~is_open
+    return Transitions(
+        customer=parts["customer"],
+        epoch=parts["epoch"],
+        state=parts["state"],
+        action=np.where(is_open, OPEN, parts["action"]).astype(np.int16),
+        reward=np.where(is_open, 0.0, parts["reward"]).astype(np.float32),
+        outcomes=np.where(is_open[:, None], 0.0, parts["outcomes"]).astype(np.float32),
+        eligible_logged=parts["eligible"],
+        eligible_target=target,
+        propensity=np.where(is_open, np.nan, parts["propensity"]),
+        done=done,
+        lost=done.copy(),
+        outcome_names=sales_channels.OUTCOMES,
+    )
+
+
+def in_order(log: list[Decisions]) -> Ints:
+    """Positions that bring a log's rows, epoch after epoch, into the order of customer, then epoch."""
+    customer, epoch = (np.concatenate([getattr(made, name) for made in log]) for name in ("customer", "epoch"))
+    return np.lexsort((epoch, customer))
