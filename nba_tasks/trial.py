@@ -250,7 +250,8 @@ def sides_of(
     sides = {split: Side.of(part, programme.gate.horizon, served) for split, part in loaded.items()}
     now = {split: rows_now(side.data) for split, side in sides.items()}
     grid = programme.grid
-    due = sum(map(len, now.values())) / (grid.interval_days if grid.stagger else 1)
+    there = sum(len(rows) / loaded[split].share for split, rows in now.items())
+    due = there / (grid.interval_days if grid.stagger else 1)
     if not limits or not len(now["learn"]):
         return sides
     learn, rows = sides["learn"], evenly(now["learn"])

@@ -15,7 +15,7 @@ from nba_tasks.bounds import Clusters
 from nba_tasks.capacity import Limit, movable
 from nba_tasks.dataset import BoolArray, FloatArray
 from nba_tasks.estimators import on_windows
-from nba_tasks.loading import Split
+from nba_tasks.loading import Loaded, Split
 from nba_tasks.policy import Floats, ServedPolicy
 from nba_tasks.programme import Programme
 from nba_tasks.shape import CatalogueAction, Shape
@@ -83,6 +83,21 @@ def test_gate_prices_keep_an_average_nights_slots_and_every_rule(judged: Judged)
             np.testing.assert_allclose(candidate.sum(axis=1), 1)
             assert not (candidate > 0)[~movable(before.candidate(served, mix), side.q)].any()
         assert side.incumbent[rows, PHONE].sum() == pytest.approx(CALLS * share, rel=tolerance)
+
+
+def test_a_sample_of_the_customers_has_as_much_of_the_slots(judged: Judged) -> None:
+    """Half of every split is read: the limits are those of the whole night, and half of them are the sample's."""
+    programme, served, _, limited = judged
+    whole = limited["gate"].night
+    assert whole is not None
+    halves: dict[Split, Loaded] = {}
+    for split, side in limited.items():
+        kept = side.data.customer % 2 == 0
+        halves[split] = Loaded(side.data.rows(kept), np.full(kept.sum(), int(side.data.epoch.max())), share=0.5)
+    night = sides_of(programme, halves, served, limits_of(shape_of(programme)))["gate"].night
+    assert night is not None
+    (all_of_it,), (its,) = whole.limits, night.limits
+    assert its.at_most / len(night.q) == pytest.approx(all_of_it.at_most / len(whole.q), rel=0.05)
 
 
 def test_a_night_is_published_almost_as_it_was_judged(judged: Judged) -> None:
