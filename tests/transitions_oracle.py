@@ -110,8 +110,8 @@ class Story:
         return min(map(self.day, moments)) if moments else None
 
     def day(self, moment: dt.datetime) -> dt.date:
-        """The local date of an instant."""
-        return moment.astimezone(self.programme.grid.zone).date()
+        """The local date of an instant: what the clocks showed, also where a moment was written that they skipped."""
+        return moment.astimezone(dt.UTC).astimezone(self.programme.grid.zone).date()
 
 
 @dataclass
