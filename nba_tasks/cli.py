@@ -199,6 +199,26 @@ def resume(name: Name, by: By = "") -> None:
 
 
 @app.command()
+def erase(
+    customer: Annotated[str, typer.Argument(help="customer_id")],
+    name: Annotated[str, typer.Option("--programme", help="only of this one; default: of all")] = "",
+    by: By = "",
+    yes: Yes = False,
+) -> None:
+    """Erase a customer from everything that this project keeps, for good; the CRM's own tables are not touched."""
+    from nba_tasks import database, erasure, steps
+
+    programmes = [_programme(name)] if name else list(read_programmes(settings().programmes).values())
+    _confirm(yes, f"erase {customer} from {', '.join(one.programme for one in programmes)}, for good?")
+    for programme in programmes:
+        crm = steps.crm(programme)
+        found = erasure.erase(crm, database.warehouse(), programme, customer, by or getpass.getuser())
+        typer.echo(f"{programme.programme}: {'erased' if found else 'nothing is left to erase'}")
+        for part in found:
+            typer.echo(f"  {part}")
+
+
+@app.command()
 def why(
     name: Name,
     date: Annotated[dt.datetime, typer.Argument(formats=["%Y-%m-%d"], help="of the list")],

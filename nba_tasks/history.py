@@ -74,6 +74,7 @@ def merge(warehouse: Engine, programme: Programme, batch_id: int) -> Merged:
         bulk_session(connection)
         lock(connection, "customer keys")  # they are counted over all programmes
         merging = _Merge(connection, programme, _parameters(programme, batch.programme_id, batch_id, batch.as_of))
+        execute(connection, "history/keep_out_erased", merging.parameters)
         merging.catalogue_and_customers()
         for relation in KEYS:
             if relation in staged:
