@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ Nba = Callable[..., Any]
 
 
 @pytest.fixture
-def nba(databases: Databases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Nba:
+def nba(databases: Databases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Nba]:
     """Runs a command against the test's databases."""
     url = {"hide_password": False}
     (tmp_path / "programmes").mkdir()
@@ -34,7 +34,8 @@ def nba(databases: Databases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     def run(*arguments: str, answer: str | None = None) -> Any:
         return CliRunner().invoke(cli.app, list(arguments), input=answer)
 
-    return run
+    yield run
+    settings.cache_clear()
 
 
 def contacts(databases: Databases) -> int:
