@@ -17,10 +17,10 @@ and the campaign table (who is to be contacted), both in one transaction of the 
 import datetime as dt
 from typing import Any
 
-from airflow.sdk import Param, TriggerRule, dag, task
+from airflow.sdk import Param, TriggerRule, dag, get_current_context, task
 
 from nba_tasks.links import ListLink, beside
-from nba_tasks.workflow import DEFAULT_ARGUMENTS, as_of, as_of_param, history_asset, programme, programmes
+from nba_tasks.workflow import DEFAULT_ARGUMENTS, SHARD, as_of, as_of_param, history_asset, programme, programmes
 
 
 def nightly_actions(name: str) -> Any:
@@ -61,13 +61,12 @@ def nightly_actions(name: str) -> Any:
             every = range(programme(name).shards)
             return [{"day": planned["as_of"], "version": planned["version"], "shard": shard} for shard in every]
 
-        @task(map_index_template="{{ work }}")
-        def score(day: str, version: int, shard: int, **context: Any) -> int:
+        @task(map_index_template=SHARD)
+        def score(day: str, version: int, shard: int) -> int:
             from nba_tasks import steps
 
-            context["work"] = f"shard {shard}"
             work = steps.score(programme(name), dt.date.fromisoformat(day), version, shard)
-            context["work"] = str(work)
+            get_current_context()["work"] = str(work)  # type: ignore[typeddict-unknown-key]
             return work.rows
 
         @task

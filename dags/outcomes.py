@@ -19,9 +19,18 @@ import datetime as dt
 from typing import Any
 
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
-from airflow.sdk import dag, task
+from airflow.sdk import dag, get_current_context, task
 
-from nba_tasks.workflow import DEFAULT_ARGUMENTS, as_of, as_of_param, history_asset, notify, programme, programmes
+from nba_tasks.workflow import (
+    DEFAULT_ARGUMENTS,
+    SHARD,
+    as_of,
+    as_of_param,
+    history_asset,
+    notify,
+    programme,
+    programmes,
+)
 
 
 def outcomes(name: str) -> Any:
@@ -47,12 +56,12 @@ def outcomes(name: str) -> Any:
             shards = steps.plan_training(programme(name), day)
             return [{"day": day.isoformat(), "shard": shard} for shard in shards]
 
-        @task(map_index_template="shard {{ shard }}")
-        def transitions(day: str, shard: int, **context: Any) -> None:
+        @task(map_index_template=SHARD)
+        def transitions(day: str, shard: int) -> None:
             from nba_tasks import steps
 
-            context["shard"] = shard
-            steps.build_transitions(programme(name), dt.date.fromisoformat(day), shard)
+            work = steps.build_transitions(programme(name), dt.date.fromisoformat(day), shard)
+            get_current_context()["work"] = str(work)  # type: ignore[typeddict-unknown-key]
 
         @task
         def look(planned: Any) -> dict[str, Any]:

@@ -18,11 +18,12 @@ It only opens the promotion review; nothing is put to use here. **If a task fail
 import datetime as dt
 from typing import Any
 
-from airflow.sdk import Metadata, Param, dag, task
+from airflow.sdk import Metadata, Param, dag, get_current_context, task
 
 from nba_tasks.links import GateLink, MlflowLink, beside
 from nba_tasks.workflow import (
     DEFAULT_ARGUMENTS,
+    SHARD,
     as_of,
     as_of_param,
     from_event,
@@ -78,12 +79,12 @@ def policy_training(name: str) -> Any:
         def shards(planned: dict[str, Any]) -> list[dict[str, Any]]:
             return [{"day": planned["as_of"], "shard": shard} for shard in planned["shards"]]
 
-        @task(map_index_template="{{ work }}")
-        def transitions(day: str, shard: int, **context: Any) -> None:
+        @task(map_index_template=SHARD)
+        def transitions(day: str, shard: int) -> None:
             from nba_tasks import steps
 
-            context["work"] = f"shard {shard}"
-            context["work"] = str(steps.build_transitions(programme(name), dt.date.fromisoformat(day), shard))
+            work = steps.build_transitions(programme(name), dt.date.fromisoformat(day), shard)
+            get_current_context()["work"] = str(work)  # type: ignore[typeddict-unknown-key]
 
         @task
         def learn(planned: dict[str, Any], **context: Any) -> str:

@@ -15,6 +15,9 @@ from nba_tasks.settings import settings
 
 DEFAULT_ARGUMENTS = {"owner": "next best action", "retries": 1, "retry_delay": dt.timedelta(seconds=30)}
 
+SHARD = "{{ work | default('shard ' ~ shard) }}"
+"""What Airflow calls a mapped task: its shard, and once it is done what it did, left in the context as `work`."""
+
 
 def programmes() -> dict[str, Programme]:
     """Every programme of this installation, by name."""

@@ -129,7 +129,9 @@ def trained(trained_once: tuple[Installation, Path]) -> Iterator[Installation]:
 
 @pytest.fixture
 def night(trained: Installation) -> Callable[..., publish.Publication]:
-    """Score and publish with version 0, into a CRM without publications."""
+    """Score and publish with version 0, into a CRM without publications; whatever other tests scored is gone."""
+    with trained.warehouse.begin() as connection:
+        connection.exec_driver_sql("delete from nba.lists; delete from nba.scored_shards; delete from nba.scores")
     with trained.crm.begin() as connection:
         publish.ensure_tables(connection, trained.programme)
         connection.exec_driver_sql("delete from campaign_list; delete from decisions where programme is not null")

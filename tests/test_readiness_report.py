@@ -123,7 +123,9 @@ def test_windows_that_were_logged_are_judged_by_alone() -> None:
 class Always:
     """A policy that mails."""
 
-    def probabilities(self, state: NDArray[np.float32], eligible: BoolArray) -> NDArray[np.float64]:
+    def probabilities(
+        self, state: NDArray[np.float32], eligible: BoolArray, values: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float64]:
         return np.tile([0.0, 1.0, 0.0, 0.0], (len(state), 1))
 
 
