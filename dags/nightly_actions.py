@@ -22,6 +22,16 @@ from airflow.sdk import Param, TriggerRule, dag, get_current_context, task
 from nba_tasks.links import ListLink, beside
 from nba_tasks.workflow import DEFAULT_ARGUMENTS, SHARD, as_of, as_of_param, history_asset, programme, programmes
 
+FORM = {
+    "as_of": as_of_param(),
+    "dry_run": Param(
+        False,
+        type="boolean",
+        title="Dry run",
+        description_md="Compute the list and its figures, write nothing into the CRM.",
+    ),
+}
+
 
 def nightly_actions(name: str) -> Any:
     """The DAG of one programme."""
@@ -33,15 +43,7 @@ def nightly_actions(name: str) -> Any:
         catchup=False,
         max_active_runs=1,
         default_args=DEFAULT_ARGUMENTS,
-        params={
-            "as_of": as_of_param(),
-            "dry_run": Param(
-                False,
-                type="boolean",
-                title="Dry run",
-                description_md="Compute the list and its figures, write nothing into the CRM.",
-            ),
-        },
+        params=FORM,
         tags=["next best action", name],
         doc_md=__doc__,
     )

@@ -33,6 +33,24 @@ from nba_tasks.workflow import (
     programmes,
 )
 
+FORM = {
+    "as_of": as_of_param(),
+    "seed": Param(
+        0,
+        type="integer",
+        minimum=0,
+        title="Seed",
+        description_md="Of everything random in learning; the same seed and history give the same policy.",
+    ),
+    "days_between": Param(
+        7,
+        type="integer",
+        minimum=1,
+        title="Days between trainings",
+        description_md="A run that new history started does nothing if the last gate is more recent than this.",
+    ),
+}
+
 
 def policy_training(name: str) -> Any:
     """The DAG of one programme."""
@@ -44,23 +62,7 @@ def policy_training(name: str) -> Any:
         catchup=False,
         max_active_runs=1,
         default_args=DEFAULT_ARGUMENTS,
-        params={
-            "as_of": as_of_param(),
-            "seed": Param(
-                0,
-                type="integer",
-                minimum=0,
-                title="Seed",
-                description_md="Of everything random in learning; the same seed and history give the same policy.",
-            ),
-            "days_between": Param(
-                7,
-                type="integer",
-                minimum=1,
-                title="Days between trainings",
-                description_md="A run that new history started does nothing if the last gate is more recent than this.",
-            ),
-        },
+        params=FORM,
         tags=["next best action", name],
         doc_md=__doc__,
     )
