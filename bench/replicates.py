@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -144,7 +145,8 @@ def _run(
     done, total = 0, sum(len(numbers) for _, numbers in tasks)
     waiting = iter(tasks)
     running: dict[Future[list[tuple[int, Record]]], Point] = {}
-    with ProcessPoolExecutor(processes) as pool:
+    # Started anew, not forked: a fork of a process whose OpenMP threads have run waits for them for ever.
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         while True:
             while len(running) < 2 * processes and time.monotonic() - begun < seconds:
                 task = next(waiting, None)

@@ -66,13 +66,17 @@ class Side:
         data = loaded.transitions
         data.check(propensities=False)
         data.require_choice()
-        incumbent = served.incumbent.probabilities(data.state, data.eligible_target)
+        target, logged = data.eligible_target, data.eligible_logged
+        behaviour = served.behaviour.probabilities(data.state, target)
+        # Before anything was promoted the incumbent is the behaviour model, and without new rules the masks are equal.
+        first, same = served.incumbent is served.behaviour, np.array_equal(target, logged)
+        incumbent = behaviour if first else served.incumbent.probabilities(data.state, target)
         return cls(
             data=data,
             windows=cut_windows(data, horizon, loaded.last_epoch),
             q=np.asarray(served.q.values(data.state), dtype=np.float64),
-            behaviour_target=served.behaviour.probabilities(data.state, data.eligible_target),
-            behaviour_logged=served.behaviour.probabilities(data.state, data.eligible_logged),
+            behaviour_target=behaviour,
+            behaviour_logged=behaviour if same else served.behaviour.probabilities(data.state, logged),
             incumbent=incumbent,
             incumbent_wished=incumbent,
             incumbent_value=values_of(served.incumbent, data.state, data.n_actions),

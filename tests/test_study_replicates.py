@@ -6,8 +6,10 @@ import math
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from sklearn.ensemble import HistGradientBoostingRegressor
 
 from bench import replicates
 from bench.replicates import Kept, Point, Record, play_all
@@ -74,3 +76,16 @@ def test_time_that_is_up_leaves_the_rest_for_another_run(kept: Kept, tmp_path: P
 def test_changed_code_has_its_own_results() -> None:
     assert replicates.digest_of(["bench/targets.py"]) != replicates.digest_of(["bench/replicates.py"])
     assert replicates.digest_of(["bench/targets.py"]) == replicates.digest_of(["bench/targets.*"])
+
+
+def learned(_: int) -> Record:
+    """A replicate that learns on OpenMP's threads."""
+    inputs = np.arange(400.0).reshape(-1, 1)
+    model = HistGradientBoostingRegressor(max_iter=2).fit(inputs, inputs[:, 0])
+    return {"half": float(model.predict([[200.0]])[0])}
+
+
+def test_replicates_learn_where_their_parent_has_learned_before(kept: Kept) -> None:
+    """Its threads would not be there after a fork, and be waited for."""
+    here = learned(0)
+    assert play_all([Point("learned", learned, 2)], kept) == {"learned": [here, here]}
