@@ -34,9 +34,12 @@ class RegistryError(RuntimeError):
 
 
 def client() -> mlflow.MlflowClient:
-    """A client of the tracking server."""
+    """A client of the tracking server, logged in as the environment or the running stack says."""
     import mlflow
 
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        if value := settings().variable(name):
+            os.environ[name] = value
     mlflow.set_tracking_uri(settings().mlflow_tracking_uri)
     return mlflow.MlflowClient()
 

@@ -79,11 +79,15 @@ class Settings(BaseSettings):
         """File with the variables of the stack that runs from the state folder; absent when none does."""
         return self.home / "environment.json"
 
-    def _variable(self, name: str, example: str) -> str:
-        """The environment's value, or that of the stack running from the state folder."""
+    def variable(self, name: str) -> str:
+        """The environment's value, or that of the stack running from the state folder; empty where neither knows it."""
         value = os.environ.get(name, "").strip()
         if not value and self.running_stack.exists():
             value = str(json.loads(self.running_stack.read_text()).get(name, ""))
+        return value
+
+    def _variable(self, name: str, example: str) -> str:
+        value = self.variable(name)
         if not value:
             raise SettingsError(f"{name} is not set (and no stack runs from {self.home}); for example {name}={example}")
         return value

@@ -239,7 +239,7 @@ def show_arms(console: Console, warehouse: Engine, programme: Programme, as_of: 
 def show_addresses(console: Console, stack: Stack) -> None:
     """Print where to look further."""
     console.print(f"Airflow     {stack.airflow_url}   user {ADMIN}   password {stack.secrets.admin_password}")
-    console.print(f"MLflow      {stack.mlflow_url}")
+    console.print(f"MLflow      {stack.mlflow_url}   user {ADMIN}   password {stack.secrets.mlflow_password}")
     console.print("SQL prompt  .venv/bin/nba sql crm      (or warehouse)")
 
 

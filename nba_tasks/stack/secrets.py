@@ -14,9 +14,11 @@ from nba_tasks.stack.errors import StackError
 
 @dataclass(frozen=True)
 class Secrets:
-    """What Airflow needs to keep between two starts."""
+    """What Airflow and MLflow need to keep between two starts."""
 
     admin_password: str
+    mlflow_password: str
+    mlflow_secret_key: str
     fernet_key: str
     jwt_secret: str
     api_secret_key: str
@@ -25,6 +27,8 @@ class Secrets:
     def generate(cls) -> Secrets:
         return cls(
             admin_password=secrets.token_urlsafe(12),
+            mlflow_password=secrets.token_urlsafe(12),
+            mlflow_secret_key=secrets.token_urlsafe(32),
             fernet_key=base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
             jwt_secret=secrets.token_urlsafe(64),
             api_secret_key=secrets.token_urlsafe(32),

@@ -108,6 +108,7 @@ class Stack:
         for name in ("mlflow", "api-server", "scheduler", "dag-processor"):
             self.services[name].wait_until_ready(START_SECONDS)
             self.report(f"{name} answers ({time.monotonic() - began:.1f} s)")
+        self._log_in_to_mlflow()
         # Only parked tasks need the triggerer: it starts while the first DAG runs.
         self.services["triggerer"].start()
 
@@ -131,6 +132,16 @@ class Stack:
         with engine.begin() as connection:
             connection.execute(text(f"COMMENT ON DATABASE airflow IS '{mark}'"))
 
+    def _log_in_to_mlflow(self) -> None:
+        """Raise where MLflow's database knows another password, as it does once the state folder was lost."""
+        address = f"{self.mlflow_url}/api/2.0/mlflow/experiments/search?max_results=1"
+        login = (ADMIN, self.secrets.mlflow_password)
+        if httpx.get(address, auth=login, timeout=60, trust_env=False).status_code == 401:
+            raise StackError(
+                f"MLflow's database knows another password of {ADMIN} than {self.home / 'secrets.json'}: put the file "
+                "of the first start back, or empty the database mlflow"
+            )
+
     def check(self) -> None:
         """Raise where a program has ended by itself; the error names it and shows the end of its log."""
         for name, service in self.services.items():
@@ -140,7 +151,11 @@ class Stack:
     def urls(self, server: Server) -> dict[str, str]:
         """The variables through which the package finds this stack."""
         urls = {f"NBA_{name.upper()}_URL": server.database_url(name) for name in DATABASES}
-        return urls | {"MLFLOW_TRACKING_URI": self.mlflow_url}
+        return urls | {
+            "MLFLOW_TRACKING_URI": self.mlflow_url,
+            "MLFLOW_TRACKING_USERNAME": ADMIN,
+            "MLFLOW_TRACKING_PASSWORD": self.secrets.mlflow_password,
+        }
 
     def environment(self, server: Server) -> dict[str, str]:
         """The environment of every program of the stack."""
@@ -165,12 +180,29 @@ class Stack:
         mlflow = {
             "MLFLOW_BACKEND_STORE_URI": server.database_url("mlflow"),
             "MLFLOW_ARTIFACTS_DESTINATION": (self.home / "mlflow").as_uri(),
+            "MLFLOW_AUTH_CONFIG_PATH": str(self._mlflow_users(server.database_url("mlflow"))),
+            "MLFLOW_AUTH_ADMIN_USERNAME": ADMIN,
+            "MLFLOW_AUTH_ADMIN_PASSWORD": self.secrets.mlflow_password,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": self.secrets.mlflow_secret_key,
         }
         return inherited | own | mlflow | self.urls(server) | airflow
 
+    def _mlflow_users(self, database: str) -> Path:
+        """Write MLflow's file about who may log in: its users are kept beside its runs."""
+        path = self.home / "mlflow-users.ini"
+        settings = {
+            "default_permission": "NO_PERMISSIONS",
+            "database_uri": database,
+            # A password costs its hash once a minute, not with every request.
+            "auth_cache_ttl_seconds": "60",
+        }
+        lines = "".join(f"{name} = {value.replace('%', '%%')}\n" for name, value in settings.items())
+        write_private(path, f"[mlflow]\n{lines}")
+        return path
+
     def _programs(self, environment: Mapping[str, str]) -> Iterator[Service]:
         airflow = [sys.executable, "-m", "airflow"]
-        mlflow = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        mlflow = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
         password_file = self.home / "airflow" / "passwords.json"
         password_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(password_file, json.dumps({ADMIN: self.secrets.admin_password}))

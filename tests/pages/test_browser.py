@@ -297,7 +297,8 @@ def test_no_request_left_the_machine(desk: Desk) -> None:
 
 def alias(desk: Desk, name: str) -> int | None:
     """The version that an alias names, asked of MLflow itself."""
-    query = {"name": desk.programme.programme}
+    query, login = {"name": desk.programme.programme}, (ADMIN, desk.stack.secrets.mlflow_password)
     path = f"{desk.stack.mlflow_url}/api/2.0/mlflow/registered-models/get"
-    found = httpx.get(path, params=query, trust_env=False).raise_for_status().json()["registered_model"]
+    answer = httpx.get(path, params=query, auth=login, trust_env=False).raise_for_status()
+    found = answer.json()["registered_model"]
     return next((int(each["version"]) for each in found.get("aliases", []) if each["alias"] == name), None)

@@ -86,7 +86,10 @@ def test_airflow_understands_every_command(tmp_path: Path) -> None:
 
 
 def test_mlflow_understands_its_command() -> None:
-    program, subcommand, *arguments = SERVICES["mlflow"]["command"]
+    command: list[str] = SERVICES["mlflow"]["command"]
+    assert command[:2] == ["sh", "/opt/nba/deploy/mlflow.sh"]
+    last = (REPOSITORY / "deploy" / "mlflow.sh").read_text().splitlines()[-1]
+    program, subcommand, *arguments = [*last.removeprefix("exec ").removesuffix(' "$@"').split(), *command[2:]]
     assert program == "mlflow"
     code = "import sys; from mlflow.cli import cli; cli.commands[sys.argv[1]].make_context('x', sys.argv[2:])"
     parsed = subprocess.run(

@@ -97,9 +97,10 @@ def test_strangers_are_refused(stack: Stack) -> None:
     assert httpx.get(f"{stack.airflow_url}/api/v2/dags", trust_env=False).status_code == 401
 
 
-def test_mlflow_answers(stack: Stack) -> None:
+def test_mlflow_answers_who_is_logged_in(stack: Stack) -> None:
     url = f"{stack.mlflow_url}/api/2.0/mlflow/experiments/search"
-    assert httpx.post(url, json={"max_results": 1}, trust_env=False).status_code == 200
+    for login, status in (((ADMIN, stack.secrets.mlflow_password), 200), ((ADMIN, "guessed"), 401), (None, 401)):
+        assert httpx.post(url, json={"max_results": 1}, auth=login, trust_env=False).status_code == status
 
 
 def test_second_supervisor_is_refused(stack: Stack) -> None:
