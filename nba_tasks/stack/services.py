@@ -20,7 +20,7 @@ import httpx
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from nba_tasks.settings import Settings
+from nba_tasks.settings import REPOSITORY, Settings
 from nba_tasks.stack.errors import StackError
 from nba_tasks.stack.postgres import EmbeddedServer, Server, external_server
 from nba_tasks.stack.processes import Service, check_port, session_members, stop_all, tail
@@ -163,6 +163,9 @@ class Stack:
         bin_folder = str(Path(sys.executable).parent)
         own = {
             "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "PYTHONPATH": os.pathsep.join(
+                filter(None, (str(REPOSITORY / "deploy" / "airflow"), os.environ.get("PYTHONPATH")))
+            ),
             "PYTHONUNBUFFERED": "1",
             "NBA_HOME": str(self.home),
             "NBA_PROGRAMMES": str(self.settings.programmes.absolute()),

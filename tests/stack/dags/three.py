@@ -1,5 +1,7 @@
 """Three DAGs for the tests of the stack: one starts another through an asset, one fails."""
 
+import sys
+
 from airflow.sdk import DAG, Asset, task
 
 READY = Asset("ready")
@@ -12,6 +14,7 @@ def publish(params: dict[str, object] | None = None) -> object:
 
 @task
 def shard(number: int) -> int:
+    assert {"mlflow", "pandas", "sklearn"} <= set(sys.modules), "every task pays for these imports"
     return number
 
 
