@@ -37,9 +37,8 @@ def client() -> mlflow.MlflowClient:
     """A client of the tracking server, logged in as the environment or the running stack says."""
     import mlflow
 
-    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
-        if value := settings().variable(name):
-            os.environ[name] = value
+    if login := settings().mlflow_login:
+        os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = login
     mlflow.set_tracking_uri(settings().mlflow_tracking_uri)
     return mlflow.MlflowClient()
 

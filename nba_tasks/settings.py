@@ -70,6 +70,12 @@ class Settings(BaseSettings):
         return self._variable("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
 
     @property
+    def mlflow_login(self) -> tuple[str, str] | None:
+        """User and password, from `MLFLOW_TRACKING_USERNAME` and `…_PASSWORD`; None where MLflow asks for none."""
+        user, password = (self._found(f"MLFLOW_TRACKING_{name}") for name in ("USERNAME", "PASSWORD"))
+        return (user, password) if user else None
+
+    @property
     def mlflow_link(self) -> str:
         """MLflow's address as a person's browser reaches it."""
         return (self.mlflow_public_url or self.mlflow_tracking_uri).rstrip("/")
@@ -79,7 +85,7 @@ class Settings(BaseSettings):
         """File with the variables of the stack that runs from the state folder; absent when none does."""
         return self.home / "environment.json"
 
-    def variable(self, name: str) -> str:
+    def _found(self, name: str) -> str:
         """The environment's value, or that of the stack running from the state folder; empty where neither knows it."""
         value = os.environ.get(name, "").strip()
         if not value and self.running_stack.exists():
@@ -87,7 +93,7 @@ class Settings(BaseSettings):
         return value
 
     def _variable(self, name: str, example: str) -> str:
-        value = self.variable(name)
+        value = self._found(name)
         if not value:
             raise SettingsError(f"{name} is not set (and no stack runs from {self.home}); for example {name}={example}")
         return value

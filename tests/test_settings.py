@@ -54,6 +54,15 @@ def test_environment_wins_over_a_running_stack(monkeypatch: pytest.MonkeyPatch) 
     assert settings().url("NBA_CRM_URL") == "postgresql+psycopg2://own/crm"
 
 
+def test_the_log_in_at_mlflow_is_that_of_the_running_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("USERNAME", "PASSWORD"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+    assert settings().mlflow_login is None
+    known = {"MLFLOW_TRACKING_USERNAME": "admin", "MLFLOW_TRACKING_PASSWORD": "a long one"}
+    settings().running_stack.write_text(json.dumps(known))
+    assert settings().mlflow_login == ("admin", "a long one")
+
+
 def test_bad_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NBA_AIRFLOW_PORT", "eighty")
     with pytest.raises(SettingsError, match="NBA_AIRFLOW_PORT"):

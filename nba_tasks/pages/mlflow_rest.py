@@ -36,7 +36,11 @@ async def _get(path: str, parameters: dict[str, str]) -> Any:
         return None
     try:
         async with httpx.AsyncClient(
-            base_url=server, timeout=SECONDS, trust_env=False, verify=server.startswith("https")
+            base_url=server,
+            auth=settings().mlflow_login,
+            timeout=SECONDS,
+            trust_env=False,
+            verify=server.startswith("https"),
         ) as client:
             answer = await client.get(f"/api/2.0/mlflow/{path}", params=parameters)
     except httpx.HTTPError:

@@ -183,25 +183,9 @@ class Stack:
         mlflow = {
             "MLFLOW_BACKEND_STORE_URI": server.database_url("mlflow"),
             "MLFLOW_ARTIFACTS_DESTINATION": (self.home / "mlflow").as_uri(),
-            "MLFLOW_AUTH_CONFIG_PATH": str(self._mlflow_users(server.database_url("mlflow"))),
-            "MLFLOW_AUTH_ADMIN_USERNAME": ADMIN,
-            "MLFLOW_AUTH_ADMIN_PASSWORD": self.secrets.mlflow_password,
-            "MLFLOW_FLASK_SERVER_SECRET_KEY": self.secrets.mlflow_secret_key,
         }
+        mlflow |= mlflow_login(self.home, server.database_url("mlflow"), self.secrets)
         return inherited | own | mlflow | self.urls(server) | airflow
-
-    def _mlflow_users(self, database: str) -> Path:
-        """Write MLflow's file about who may log in: its users are kept beside its runs."""
-        path = self.home / "mlflow-users.ini"
-        settings = {
-            "default_permission": "NO_PERMISSIONS",
-            "database_uri": database,
-            # A password costs its hash once a minute, not with every request.
-            "auth_cache_ttl_seconds": "60",
-        }
-        lines = "".join(f"{name} = {value.replace('%', '%%')}\n" for name, value in settings.items())
-        write_private(path, f"[mlflow]\n{lines}")
-        return path
 
     def _programs(self, environment: Mapping[str, str]) -> Iterator[Service]:
         airflow = [sys.executable, "-m", "airflow"]
@@ -279,6 +263,24 @@ def airflow_settings(settings: Settings, home: Path, url: str, secrets: Secrets)
         "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "5",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "airflow" / "logs"),
         "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+    }
+
+
+def mlflow_login(home: Path, database: str, secrets: Secrets) -> dict[str, str]:
+    """Settings of an MLflow that asks for a log-in and keeps its users in a database, as environment variables."""
+    path = home / "mlflow-users.ini"
+    settings = {
+        "default_permission": "NO_PERMISSIONS",
+        "database_uri": database,
+        "auth_cache_ttl_seconds": "60",  # a password costs its hash once a minute, not with every request
+    }
+    lines = "".join(f"{name} = {value.replace('%', '%%')}\n" for name, value in settings.items())
+    write_private(path, f"[mlflow]\n{lines}")
+    return {
+        "MLFLOW_AUTH_CONFIG_PATH": str(path),
+        "MLFLOW_AUTH_ADMIN_USERNAME": ADMIN,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": secrets.mlflow_password,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.mlflow_secret_key,
     }
 
 

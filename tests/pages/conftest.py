@@ -19,7 +19,7 @@ from nba_tasks import ledger, publish, registry, score
 from nba_tasks.settings import Settings, settings
 from nba_tasks.stack.processes import Service, stop_all
 from nba_tasks.stack.secrets import Secrets
-from nba_tasks.stack.services import airflow_settings
+from nba_tasks.stack.services import ADMIN, airflow_settings, mlflow_login
 from tests.databases import TestServer
 from tests.loop import AS_OF, Installation, connect
 
@@ -82,17 +82,21 @@ def _services(folder: Path, database: str, store: Path, patch: pytest.MonkeyPatc
     passwords = folder / "passwords.json"
     passwords.write_text(json.dumps({name: name for name in ROLES}))
     patch.setenv("AIRFLOW__API__BASE_URL", url)
+    secrets = Secrets.generate()
     patch.setenv("MLFLOW_TRACKING_URI", mlflow_url)
+    patch.setenv("MLFLOW_TRACKING_USERNAME", ADMIN)
+    patch.setenv("MLFLOW_TRACKING_PASSWORD", secrets.mlflow_password)
     settings.cache_clear()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
-    environment = inherited | airflow_settings(Settings(home=folder), folder, url, Secrets.generate()) | {
+    environment = inherited | airflow_settings(Settings(home=folder), folder, url, secrets) | {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database,
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{name}:{role}" for name, role in ROLES.items()),
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
         "MLFLOW_TRACKING_URI": mlflow_url,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }  # fmt: skip
-    mlflow = ["mlflow", "server", "--port", str(mlflow_port), "--workers", "1"]
+    environment |= mlflow_login(folder, f"sqlite:///{folder / 'mlflow-users.db'}", secrets)
+    mlflow = ["mlflow", "server", "--app-name", "basic-auth", "--port", str(mlflow_port), "--workers", "1"]
     mlflow += ["--backend-store-uri", f"sqlite:///{store}", "--artifacts-destination", str(folder)]
     commands = {"mlflow": mlflow, "migrate": ["airflow", "db", "migrate"], "api-server": ["airflow", "api-server"]}
     addresses = {"mlflow": f"{mlflow_url}/health", "api-server": f"{url}/api/v2/version"}
