@@ -62,9 +62,11 @@ class BehaviourModel:
         if len(seen) < 2:
             return cls(None, n_actions, int(seen[0]) if len(seen) else None)
         classifier = HistGradientBoostingClassifier(
-            learning_rate=0.2,  # the same log loss there as 0.1, in half the time of fitting and predicting
+            # On the sales-channels simulator: the log loss of rate 0.1 in half the rounds, and a lower one than that of
+            # 15 leaves or a linear model.
+            learning_rate=0.2,
+            max_leaf_nodes=7,
             max_iter=200,
-            max_leaf_nodes=7,  # lower log loss on the sales-channels simulator than 15 leaves or a linear model
             min_samples_leaf=50,
             l2_regularization=1.0,
             early_stopping=len(rows) >= 1000,

@@ -29,6 +29,8 @@ from nba_tasks.stack.secrets import Secrets, write_private
 DATABASES = ("crm", "warehouse", "airflow", "mlflow", "hillstrom")
 ADMIN = "admin"
 LOCK = "lock"
+DEPLOY = REPOSITORY / "deploy"
+MLFLOW = ("sh", str(DEPLOY / "mlflow.sh"))
 FREE_BYTES_NEEDED = 2 * 2**30
 START_SECONDS = 240.0
 # In the order in which they are asked to stop: nothing new is scheduled while the rest winds down.
@@ -163,9 +165,7 @@ class Stack:
         bin_folder = str(Path(sys.executable).parent)
         own = {
             "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
-            "PYTHONPATH": os.pathsep.join(
-                filter(None, (str(REPOSITORY / "deploy" / "airflow"), os.environ.get("PYTHONPATH")))
-            ),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(DEPLOY / "airflow"), os.environ.get("PYTHONPATH")))),
             "PYTHONUNBUFFERED": "1",
             "NBA_HOME": str(self.home),
             "NBA_PROGRAMMES": str(self.settings.programmes.absolute()),
@@ -184,12 +184,11 @@ class Stack:
             "MLFLOW_BACKEND_STORE_URI": server.database_url("mlflow"),
             "MLFLOW_ARTIFACTS_DESTINATION": (self.home / "mlflow").as_uri(),
         }
-        mlflow |= mlflow_login(self.home, server.database_url("mlflow"), self.secrets)
-        return inherited | own | mlflow | self.urls(server) | airflow
+        return inherited | own | mlflow | mlflow_login(self.home, self.secrets) | self.urls(server) | airflow
 
     def _programs(self, environment: Mapping[str, str]) -> Iterator[Service]:
         airflow = [sys.executable, "-m", "airflow"]
-        mlflow = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth", "--workers", "1"]
+        mlflow = [*MLFLOW, "--workers", "1"]
         password_file = self.home / "airflow" / "passwords.json"
         password_file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_private(password_file, json.dumps({ADMIN: self.secrets.admin_password}))
@@ -266,18 +265,10 @@ def airflow_settings(settings: Settings, home: Path, url: str, secrets: Secrets)
     }
 
 
-def mlflow_login(home: Path, database: str, secrets: Secrets) -> dict[str, str]:
-    """Settings of an MLflow that asks for a log-in and keeps its users in a database, as environment variables."""
-    path = home / "mlflow-users.ini"
-    settings = {
-        "default_permission": "NO_PERMISSIONS",
-        "database_uri": database,
-        "auth_cache_ttl_seconds": "60",  # a password costs its hash once a minute, not with every request
-    }
-    lines = "".join(f"{name} = {value.replace('%', '%%')}\n" for name, value in settings.items())
-    write_private(path, f"[mlflow]\n{lines}")
+def mlflow_login(home: Path, secrets: Secrets) -> dict[str, str]:
+    """What `deploy/mlflow.sh` needs to ask for a log-in, as environment variables."""
     return {
-        "MLFLOW_AUTH_CONFIG_PATH": str(path),
+        "MLFLOW_AUTH_CONFIG_PATH": str(home / "mlflow-users.ini"),
         "MLFLOW_AUTH_ADMIN_USERNAME": ADMIN,
         "MLFLOW_AUTH_ADMIN_PASSWORD": secrets.mlflow_password,
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.mlflow_secret_key,

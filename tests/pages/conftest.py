@@ -19,7 +19,7 @@ from nba_tasks import ledger, publish, registry, score
 from nba_tasks.settings import Settings, settings
 from nba_tasks.stack.processes import Service, stop_all
 from nba_tasks.stack.secrets import Secrets
-from nba_tasks.stack.services import ADMIN, airflow_settings, mlflow_login
+from nba_tasks.stack.services import ADMIN, MLFLOW, airflow_settings, mlflow_login
 from tests.databases import TestServer
 from tests.loop import AS_OF, Installation, connect
 
@@ -94,14 +94,20 @@ def _services(folder: Path, database: str, store: Path, patch: pytest.MonkeyPatc
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
         "MLFLOW_TRACKING_URI": mlflow_url,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_BACKEND_STORE_URI": f"sqlite:///{store}",
+        "MLFLOW_ARTIFACTS_DESTINATION": str(folder),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }  # fmt: skip
-    environment |= mlflow_login(folder, f"sqlite:///{folder / 'mlflow-users.db'}", secrets)
-    mlflow = ["mlflow", "server", "--app-name", "basic-auth", "--port", str(mlflow_port), "--workers", "1"]
-    mlflow += ["--backend-store-uri", f"sqlite:///{store}", "--artifacts-destination", str(folder)]
-    commands = {"mlflow": mlflow, "migrate": ["airflow", "db", "migrate"], "api-server": ["airflow", "api-server"]}
+    environment |= mlflow_login(folder, secrets)
+    airflow = [sys.executable, "-m", "airflow"]
+    commands = {
+        "mlflow": [*MLFLOW, "--port", str(mlflow_port), "--workers", "1"],
+        "migrate": [*airflow, "db", "migrate"],
+        "api-server": [*airflow, "api-server"],
+    }
     addresses = {"mlflow": f"{mlflow_url}/health", "api-server": f"{url}/api/v2/version"}
     return {
-        name: Service(name, [sys.executable, "-m", *command], environment, folder, _ready(addresses.get(name)))
+        name: Service(name, command, environment, folder, _ready(addresses.get(name)))
         for name, command in commands.items()
     }
 

@@ -21,6 +21,7 @@ from nba_tasks.database import statement
 from nba_tasks.settings import REPOSITORY
 from nba_tasks.stack.postgres import Server, binaries, throw_away_server
 from nba_tasks.stack.secrets import Secrets
+from nba_tasks.stack.services import MLFLOW
 from tests.stack.airflow_options import KNOWN
 
 COMPOSE = REPOSITORY / "docker-compose.yml"
@@ -88,7 +89,7 @@ def test_airflow_understands_every_command(tmp_path: Path) -> None:
 def test_mlflow_understands_its_command() -> None:
     command: list[str] = SERVICES["mlflow"]["command"]
     assert command[:2] == ["sh", "/opt/nba/deploy/mlflow.sh"]
-    last = (REPOSITORY / "deploy" / "mlflow.sh").read_text().splitlines()[-1]
+    last = Path(MLFLOW[1]).read_text().splitlines()[-1]
     program, subcommand, *arguments = [*last.removeprefix("exec ").removesuffix(' "$@"').split(), *command[2:]]
     assert program == "mlflow"
     code = "import sys; from mlflow.cli import cli; cli.commands[sys.argv[1]].make_context('x', sys.argv[2:])"
