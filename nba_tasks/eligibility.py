@@ -10,7 +10,10 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nba_tasks.programme import NO_ACTION, Cap, CoolOff, Programme, ProgrammeError, Quiet, Range, Rule, Where
 from nba_tasks.series import Past
@@ -182,3 +185,42 @@ def _in_its_time(position: int, condition: Condition, column: str, starts_on: st
     outside = [f"{starts_on} < date '{rule.valid_from}'"] if rule.valid_from else []
     outside += [f"{starts_on} >= date '{rule.valid_to}'"] if rule.valid_to else []
     return f"({' or '.join([*outside, f'{column} & {1 << position} <> 0'])})"
+
+
+def held_back(
+    conditions: Sequence[Condition], actions: Iterable[Action], as_of: dt.date, held: NDArray[np.int64]
+) -> list[dict[str, Any]]:
+    """What each rule forbids tonight, in the order of the rules; rules that bind nothing tonight are left out.
+
+    Parameters
+    ----------
+    held : int array of shape (n,)
+        Of each customer the conditions that hold, as bits.
+
+    Returns
+    -------
+    list of dict
+        `rule`, `customers` whom it keeps from at least one action, and the same for each action under `actions`. What
+        several rules forbid counts with each of them.
+    """
+    found = []
+    for rule in dict.fromkeys(condition.rule for condition in conditions):
+        bound = [
+            (1 << position, condition)
+            for position, condition in enumerate(conditions)
+            if condition.rule == rule and "target" in condition.masks and condition.in_force(as_of)
+        ]
+        forbidden = {
+            action.action_id: np.any([held & bit == 0 for bit in bits_of_action], axis=0)
+            for action in actions
+            if action.active_on(as_of) and (bits_of_action := [bit for bit, c in bound if c.concerns(action)])
+        }
+        if forbidden:
+            found.append(
+                {
+                    "rule": rule.name,
+                    "customers": int(np.any(list(forbidden.values()), axis=0).sum()),
+                    "actions": {name: int(which.sum()) for name, which in forbidden.items()},
+                }
+            )
+    return found

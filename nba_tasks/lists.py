@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,9 @@ from nba_tasks.policy import Floats
 from nba_tasks.programme import CustomerFeature
 from nba_tasks.shape import Shape
 from nba_tasks.tonight import Night
+
+HeldBack = list[dict[str, Any]]
+"""What each rule forbade; see `eligibility.held_back`."""
 
 
 def summarise(
@@ -62,6 +67,16 @@ def summarise(
         "segments": _segments(shape, drawn, value, state),
         "limits": [use.to_dict() for use in night.uses],
     }
+
+
+def in_all(shards: Iterable[HeldBack]) -> HeldBack:
+    """What each rule forbade to anybody, from what it forbade in each shard."""
+    customers: Counter[str] = Counter()
+    actions: dict[str, Counter[str]] = {}
+    for row in (row for shard in shards for row in shard):
+        customers[row["rule"]] += row["customers"]
+        actions.setdefault(row["rule"], Counter()).update(row["actions"])
+    return [{"rule": rule, "customers": customers[rule], "actions": dict(each)} for rule, each in actions.items()]
 
 
 def _segments(shape: Shape, drawn: NDArray[np.int64], value: Floats, state: FloatArray) -> list[dict[str, Any]]:

@@ -113,15 +113,17 @@ def publish(
             return published
         batch = read_batch(reader, programme, as_of)
         shape = shape_of(reader, programme, batch)
-        scores = _read_scores(reader, shape, batch, serve)
+        scores, held_back = _read_scores(reader, shape, batch, serve)
         eligible, gone = _recheck(writer, shape, scores)
         scores, changed = _rescored(scores.without(gone), eligible[~gone], serve)
         night = _draw(shape, scores, serve.served.prices)
         made = decisions_of(shape, run_id, serve.version, scores, scores.probability, night)
         dry = dry_run or as_of != today
+        changed += int(gone.sum())
         summary = lists.summarise(shape, made.drawn, scores.state, scores.eligible, night)
+        summary |= {"held_back": held_back, "changed_since_scoring": changed}
         lists.record(warehouse, batch.programme_id, as_of, run_id, serve.version, summary, dry_run=dry)
-        result = Publication(as_of, serve.version, made.n_decisions, made.n_to_send, False, changed + int(gone.sum()))
+        result = Publication(as_of, serve.version, made.n_decisions, made.n_to_send, False, changed)
         if dry:
             return result
         # The last thing before anything is written: whoever throws the switch now finds the list expired.
@@ -151,7 +153,8 @@ def _published(connection: Connection, programme: Programme, as_of: dt.date) -> 
     return Publication(as_of, row.policy_version, row.decisions, row.to_send, False) if row else None
 
 
-def _read_scores(connection: Connection, shape: Shape, batch: Batch, serve: Serving) -> Scored:
+def _read_scores(connection: Connection, shape: Shape, batch: Batch, serve: Serving) -> tuple[Scored, lists.HeldBack]:
+    """The night's scores, and what the rules forbade in them."""
     programme = shape.programme
     parameters = {
         "programme": programme.programme,
@@ -163,14 +166,15 @@ def _read_scores(connection: Connection, shape: Shape, batch: Batch, serve: Serv
     scored = connection.execute(
         sa.text(
             """
-            select shard from nba.scored_shards
+            select shard, held_back from nba.scored_shards
             where programme_id = :programme_id and as_of = cast(:as_of as date)
               and policy_version = :version and fingerprint = :fingerprint
             """
         ),
         parameters | {"fingerprint": shape.fingerprint(tonight=True)},
-    ).scalars()
-    if missing := sorted(set(range(programme.shards)) - set(scored)):
+    )
+    held_back = dict(tuple(row) for row in scored)
+    if missing := sorted(set(range(programme.shards)) - set(held_back)):
         raise PublishError(
             f"shard {', '.join(map(str, missing))} of {programme.programme} {batch.as_of} was not scored with version "
             f"{serve.version} and the programme file as it is now: run the nightly actions DAG again"
@@ -191,7 +195,7 @@ def _read_scores(connection: Connection, shape: Shape, batch: Batch, serve: Serv
     def array(name: str, dtype: Any) -> NDArray[Any]:
         return bulk.matrix(found, [f"{name}_{position}" for position in range(arrays[name][0])], dtype)
 
-    return Scored(
+    scores = Scored(
         customer_key=found.column("customer_key").to_numpy(),
         customer_id=found.column("customer_id").combine_chunks(),
         arm=found.column("arm").to_numpy().astype(str),
@@ -202,6 +206,7 @@ def _read_scores(connection: Connection, shape: Shape, batch: Batch, serve: Serv
         probability=array("probability", np.float64),
         moved=np.nan_to_num(array("moved", np.float32), nan=-1).astype(np.int16),
     )
+    return scores, lists.in_all(held_back.values())
 
 
 def _recheck(crm: Connection, shape: Shape, scores: Scored) -> tuple[BoolArray, NDArray[np.bool_]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from nba_tasks import bulk, database, registry
 from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT
 from nba_tasks.batches import read_batch
 from nba_tasks.dataset import BoolArray, FloatArray
+from nba_tasks.eligibility import held_back
 from nba_tasks.policy import Floats, apply_rules, explore
 from nba_tasks.policy_store import StoredPolicy
 from nba_tasks.programme import Programme
@@ -144,14 +146,20 @@ def score_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: 
         due = bulk.read(connection, query, _columns(shape), epoch_parameters(connection, programme, batch, shard))
         if due.num_rows:
             bulk.write(connection, "nba.scores", _scores(due, shape, serve) | key)
+        rules = held_back(shape.conditions, shape.actions, as_of, due.column("conditions").to_numpy())
         connection.execute(
             sa.text(
                 """
-                insert into nba.scored_shards (programme_id, as_of, policy_version, shard, fingerprint, customers)
-                values (:programme_id, :as_of, :policy_version, :shard, :fingerprint, :customers)
+                insert into nba.scored_shards
+                    (programme_id, as_of, policy_version, shard, fingerprint, customers, held_back)
+                values
+                    (:programme_id, :as_of, :policy_version, :shard, :fingerprint, :customers,
+                     cast(:held_back as jsonb))
                 """
             ),
-            key | {"fingerprint": shape.fingerprint(tonight=True), "customers": due.num_rows},
+            key
+            | {"fingerprint": shape.fingerprint(tonight=True), "customers": due.num_rows}
+            | {"held_back": json.dumps(rules)},
         )
         return int(due.num_rows)
 
@@ -165,6 +173,7 @@ def _columns(shape: Shape) -> dict[str, pa.DataType]:
         "arm": pa.string(),
         "epoch": pa.int32(),
         "eligible": pa.int32(),
+        "conditions": pa.int64(),
         **{feature.column: types[feature.type] for feature in shape.features},
     }
 

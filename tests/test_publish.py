@@ -73,6 +73,24 @@ def test_every_due_customer_gets_one_decision(trained: Installation, night: Call
     assert len(listed) == published.to_send > 10
 
 
+def test_whom_each_rule_forbids_what_is_counted_and_kept(trained: Installation, night: Callable[..., Any]) -> None:
+    night(dry_run=True)
+    summary = trained.databases.rows("select summary from nba.lists")[0][0]
+    kept = {row["rule"]: row for row in summary["held_back"]}
+    assert list(kept) == ["consent", "one_letter_in_two_weeks", "one_call_in_four_weeks"]
+    no_email = trained.databases.rows(
+        """
+        select count(*) from nba.scores join history.customer_versions as v using (customer_key)
+        where v.superseded_by is null and (v.attributes ->> 'consent_email')::boolean is not true
+        """
+    )[0][0]
+    consent = kept["consent"]["actions"]
+    assert consent["email"] == no_email
+    assert consent["email"] > 0
+    assert kept["consent"]["customers"] >= max(consent.values())
+    assert kept["one_call_in_four_weeks"]["actions"].keys() == {"phone"}
+
+
 def test_a_published_night_is_immutable_and_drawn_once(trained: Installation, night: Callable[..., Any]) -> None:
     first = night()
     before = (

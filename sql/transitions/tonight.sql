@@ -4,7 +4,8 @@ select
     c.customer_id,
     c.arm,
     rows.epoch,
-    {{ target_mask }} as eligible
+    {{ target_mask }} as eligible,
+    rows.conditions
 {%- for feature in features %},
     rows.{{ feature.column | identifier }}
 {%- endfor %}

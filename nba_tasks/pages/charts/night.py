@@ -10,7 +10,7 @@ from nba_tasks.report.numbers import count, percent, plain
 
 def charts_of_list(summary: Report) -> list[Chart]:
     """Every chart of a night's list."""
-    return [chart for part in (_actions, _segments, _limits) for chart in part(summary)]
+    return [chart for part in (_actions, _segments, _rules, _limits) for chart in part(summary)]
 
 
 def _actions(summary: Report) -> Iterator[Chart]:
@@ -57,6 +57,31 @@ def _segments(summary: Report) -> Iterator[Chart]:
                     percent(row["to_send"] / row["decisions"], 1), plain(row["expected_value"]),
                 )
                 for group, row in rows
+            ],
+        )  # fmt: skip
+
+
+def _rules(summary: Report) -> Iterator[Chart]:
+    found: Rows = summary.get("held_back") or []
+    if found:
+        actions = list(dict.fromkeys(action for row in found for action in row["actions"]))
+        yield Chart(
+            "rules",
+            "bars",
+            "What the rules forbade",
+            "How many of the customers who were due each rule kept from at least one action. What several rules "
+            "forbid counts with each.",
+            {
+                "rows": [{"label": row["rule"].replace("_", " "), "value": row["customers"]} for row in found],
+                "x": "customers",
+            },
+            ("rule", "customers", *actions),
+            [
+                (
+                    row["rule"].replace("_", " "), count(row["customers"]),
+                    *(count(row["actions"][action]) if action in row["actions"] else "–" for action in actions),
+                )
+                for row in found
             ],
         )  # fmt: skip
 
