@@ -267,14 +267,14 @@ class Shape:
         return self.past.expression(feature)
 
     def _reward(self) -> str:
-        """SQL for what an epoch earned, over its outcomes `h` and its contacts `c`."""
+        """SQL for what an epoch earned, over what happened in it, `h`."""
         terms = [
             f"{self.programme.events[o.name].weight!r}::double precision * coalesce(h.{quote_identifier(o.column)}, 0)"
             for o in self.outcomes
             if self.programme.events[o.name].weight
         ]
         if self.programme.reward.charge_costs:
-            terms.append("-coalesce(c.cost, 0)")
+            terms.append("-coalesce(h.cost, 0)")
         return " + ".join(terms) or "0"
 
 

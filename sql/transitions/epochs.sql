@@ -32,7 +32,11 @@ with member as materialized (
 {% endif %}
 ),
 cost as materialized (
+    -- Numeric: a sum of doubles would depend on the order in which they are added.
+    select action, cost::numeric as cost, starts_at, ends_at
+    from (
 {% include "transitions/cost.sql" %}
+    ) as known
 ),
 contact as materialized (
     -- One row per contact before as_of.
@@ -166,28 +170,26 @@ customer as materialized (
     left join known using (customer_key)
     order by customer_key
 ),
-contacted as (
-    -- One row per customer and epoch with a contact: the first one is the epoch's action where no decision was logged.
+happened as (
+    -- One row per customer and epoch with a contact or an event: the outcomes, and the first contact, which is the
+    -- epoch's action where no decision was logged.
     select
         customer_key,
         epoch,
-        (array_agg(action order by contacted_at, contact_id))[1] as action,
-        count(*) as contacts,
-        -- Numeric: a sum of doubles would depend on the order in which they are added.
-        sum(cost::numeric)::double precision as cost
-    from contact
-    group by customer_key, epoch
-),
-happened as (
-    -- One row per customer and epoch with an event: the outcomes.
-    select
-        customer_key,
-        epoch
+        (array_agg(action order by contacted_at, contact_id) filter (where is_contact))[1] as action,
+        count(*) filter (where is_contact) as contacts,
+        sum(cost)::double precision as cost
 {%- for outcome in outcomes %},
         {{ "count(*)" if outcome.measure == "count" else "sum(value::numeric)" }} filter (where event_type = {{ outcome.event | literal }})::double precision as {{ outcome.column | identifier }}
 {%- endfor %}
 
-    from event
+    from (
+        select customer_key, epoch, true as is_contact, contacted_at, contact_id, action, cost,
+            null::text as event_type, null::double precision as value
+        from contact
+        union all
+        select customer_key, epoch, false, null, null, null, null, event_type, value from event
+    ) as either
     group by customer_key, epoch
 ),
 decision as (
@@ -231,10 +233,10 @@ select
     {{ conditions }} as conditions,
     case when s.epoch < s.open_epoch then d.propensity end as propensity,
     case when s.epoch < s.open_epoch then {{ reward }} end as reward,
-    case when s.epoch < s.open_epoch then coalesce(c.cost, 0) end as cost,
+    case when s.epoch < s.open_epoch then coalesce(h.cost, 0) end as cost,
     s.epoch,
-    case when s.epoch < s.open_epoch then coalesce(d.action, c.action, 0) end as action,
-    case when s.epoch < s.open_epoch then coalesce(c.contacts, 0) end as contacts,
+    case when s.epoch < s.open_epoch then coalesce(d.action, h.action, 0) end as action,
+    case when s.epoch < s.open_epoch then coalesce(h.contacts, 0) end as contacts,
     s.epoch < s.open_epoch and s.epoch is not distinct from s.end_epoch as done,
     s.split
 {%- for outcome in outcomes %},
@@ -245,6 +247,5 @@ select
 {%- endfor %}
 
 from epoch as s
-left join contacted as c using (customer_key, epoch)
 left join happened as h using (customer_key, epoch)
 left join decision as d using (customer_key, epoch)
