@@ -62,17 +62,17 @@ clean: down ## stop, and forget every database, log and artefact
 test: setup ## unit and integration tests (at most 20 minutes on 2 cores)
 	@$(PYTEST) -m "not slow"
 
-test-slow: setup browser ## real scheduler, real browser, oldest PostgreSQL, statistics (at most 50 minutes)
+test-slow: setup programs ## real scheduler, real browser, oldest PostgreSQL, statistics (at most 50 minutes)
 	@$(PYTEST) -m slow
 
-.PHONY: browser
-browser: # for the tests of the pages, which are skipped where there is none
-	@if command -v chromium > /dev/null; then exit 0; fi; \
-	install="apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core"; \
+.PHONY: programs
+programs: # a browser and Redis, for the tests that need them, which are skipped where there is none
+	@if command -v chromium > /dev/null && command -v redis-server > /dev/null; then exit 0; fi; \
+	install="apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core redis-server"; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-	  echo "installing Debian's chromium"; \
-	  { apt-get update -qq && $$install; } < /dev/null > /dev/null 2>&1 || echo "chromium is not to be had here: browser tests are skipped" >&2; \
-	else echo "there is no chromium: browser tests are skipped (as root: $$install)" >&2; fi
+	  echo "installing Debian's chromium and redis-server"; \
+	  { apt-get update -qq && $$install; } < /dev/null > /dev/null 2>&1 || echo "chromium or redis-server is not to be had here: their tests are skipped" >&2; \
+	else echo "without chromium or redis-server their tests are skipped (as root: $$install)" >&2; fi
 
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -108,7 +108,7 @@ bench: setup ## the night at the size of a real CRM, beside its floors: SCALE=0.
 	@$(BIN)/python -m bench.scale --scale $(or $(SCALE),1)
 
 .PHONY: screenshots
-screenshots: setup browser ## the pictures of docs/review-a-promotion.md, from the demo's customers; needs Debian's chromium
+screenshots: setup programs ## the pictures of docs/review-a-promotion.md, from the demo's customers; needs Debian's chromium
 	@$(BIN)/python -m bench.screenshots
 
 .PHONY: bench-pages

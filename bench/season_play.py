@@ -19,7 +19,6 @@ from nba_tasks.candidate import Trial
 from nba_tasks.dataset import BoolArray, Catalogue, FloatArray, Transitions
 from nba_tasks.hashing import uniforms
 from nba_tasks.learners.behaviour import BehaviourModel
-from nba_tasks.learners.forest_q import fit_q
 from nba_tasks.learners.look_alikes import NAMES, LookAlikes
 from nba_tasks.loading import Split
 from nba_tasks.policy import Floats, ServedPolicy, greedy, supported
@@ -28,6 +27,7 @@ from nba_tasks.realised import Decided
 from nba_tasks.simulators import sales_channels
 from nba_tasks.simulators.channels_world import MAIL, UNSUBSCRIBE, logging_policy
 from nba_tasks.simulators.market import DEFAULT
+from nba_tasks.train import fit_values
 from nba_tasks.trial import Side
 from nba_tasks.windows import cut_windows
 
@@ -158,22 +158,9 @@ class Season:
         usual = np.concatenate(self.usual)[in_order(log)]
         split = self.part[data.customer]
         learn = data.rows(split == 0)
-        settings = programme.learning
-        fitted = fit_q(
-            learn,
-            self.catalogue,
-            discount=settings.discount,
-            trees=settings.trees,
-            min_samples_leaf=settings.min_samples_leaf,
-            refits=settings.refits,
-            max_sweeps=settings.max_sweeps,
-            tolerance=settings.tolerance,
-            supported=supported(usual[split == 0], learn.eligible_target, programme.layers.support),
-            seed=self.seed + number,
-            grow_rows=settings.grow_rows,
-        )
+        fitted = fit_values(programme, learn, self.catalogue, usual[split == 0], self.seed + number)
         if self.myopic is None:
-            self.myopic = LookAlikes.fit(fitted.q, learn, settings.discount)
+            self.myopic = LookAlikes.fit(fitted.q, learn, programme.learning.discount)
         layers = programme.layers
         served = ServedPolicy(
             self.behaviour, fitted.q, self.behaviour, support=layers.support, mix=1.0, epsilon=layers.epsilon

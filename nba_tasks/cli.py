@@ -128,6 +128,25 @@ def train(name: Name, as_of: AsOf = None, seed: int = 0) -> None:
 
 
 @app.command()
+def pareto(
+    name: Name,
+    event: Annotated[str, typer.Argument(help="the event to weigh, e.g. complaint")],
+    weight: Annotated[list[float] | None, typer.Option(help="a weight to compare; repeat for more")] = None,
+    mix: Annotated[float, typer.Option(min=0.01, max=1, help="how far from business as usual")] = 1.0,
+    as_of: AsOf = None,
+    seed: int = 0,
+) -> None:
+    """Show what other weights of an event would have chosen, and what that costs; nothing is put to use."""
+    from nba_tasks import pareto, steps
+
+    programme = _programme(name)
+    day = _date(programme, as_of)
+    for shard in _shown(steps.plan_training(programme, day), "transitions"):
+        steps.build_transitions(programme, day, shard)
+    pareto.look(programme, day, event, weight or (), seed=seed, mix=mix, say=typer.echo)
+
+
+@app.command()
 def publish(name: Name, as_of: AsOf = None, dry_run: bool = False) -> None:
     """Score tonight's due customers and publish the list."""
     from nba_tasks import steps

@@ -25,7 +25,7 @@ from nba_tasks.learners.bellman import FittedQ
 from nba_tasks.learners.forest_q import ForestQ, fit_q
 from nba_tasks.learners.look_alikes import LookAlikes
 from nba_tasks.loading import load
-from nba_tasks.policy import supported
+from nba_tasks.policy import Floats, supported
 from nba_tasks.policy_store import StoredPolicy
 from nba_tasks.programme import Programme
 from nba_tasks.shape import Shape
@@ -124,10 +124,22 @@ def fit(
         The rules leave a customer no action.
     """
     data.require_choice()
-    settings = programme.learning
     behaviour = BehaviourModel.fit(data, seed=seed)
     likely = behaviour.probabilities(data.state, data.eligible_target)
-    fitted = fit_q(
+    return behaviour, fit_values(programme, data, catalogue, likely, seed, on_sweep)
+
+
+def fit_values(
+    programme: Programme,
+    data: Transitions,
+    catalogue: Catalogue,
+    likely: Floats,
+    seed: int,
+    on_sweep: Callable[[int, float], None] | None = None,
+) -> FittedQ[ForestQ]:
+    """The Q-function alone, given the behaviour model's probabilities `likely` of shape (n, n_actions)."""
+    settings = programme.learning
+    return fit_q(
         data,
         catalogue,
         discount=settings.discount,
@@ -141,7 +153,6 @@ def fit(
         grow_rows=settings.grow_rows,
         on_sweep=on_sweep,
     )
-    return behaviour, fitted
 
 
 def _report_sweep(sweep: int, residual: float) -> None:

@@ -17,16 +17,23 @@ if TYPE_CHECKING:
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{{ title }}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <style>
-  body { font: 15px/1.45 sans-serif; margin: 2em; max-width: 70em; color: #222 }
+  :root { color-scheme: light dark }
+  body {
+    font: 15px/1.45 sans-serif; margin: 1em; max-width: 70em; overflow-wrap: anywhere;
+    color: light-dark(#222, #eceef2); background: light-dark(#fff, #16181d);
+  }
+  a { color: light-dark(#0b5cad, #7cb7f5) }
   table { border-collapse: collapse; margin: .5em 0 1.5em }
-  td, th { padding: .3em 1em; text-align: left; border-bottom: 1px solid #ddd; vertical-align: top }
+  td, th { padding: .3em .5em .3em 0; text-align: left; vertical-align: top }
+  td, th { border-bottom: 1px solid light-dark(#ddd, #3a404b) }
   .counts td + td, .counts th + th { text-align: right }
   h1 { font-size: 1.5em } h4, h5, h6 { font-size: 1.1em; margin: 1.2em 0 .3em }
-  .text-success::before { content: "✓"; color: #176f2c; font-weight: bold }
-  .text-danger::before { content: "✗"; color: #b3261e; font-weight: bold }
-  .text-warning::before { content: "!"; color: #8a5a00; font-weight: bold }
+  .text-success::before { content: "✓"; color: light-dark(#176f2c, #6fd3a8); font-weight: bold }
+  .text-danger::before { content: "✗"; color: light-dark(#b3261e, #ff9b91); font-weight: bold }
+  .text-warning::before { content: "!"; color: light-dark(#8a5a00, #f0c265); font-weight: bold }
 </style></head><body>
 {% block content %}{% endblock %}
 </body></html>
