@@ -53,7 +53,7 @@ def nightly_actions(name: str) -> Any:
             from nba_tasks import steps
 
             day = as_of(context, programme(name))
-            version = steps.plan_night(programme(name), day)
+            version = steps.plan_night(programme(name), day, dry_run=context["params"]["dry_run"])
             if version is None:
                 return None
             return {"as_of": day.isoformat(), "version": version}

@@ -64,10 +64,11 @@ def outcomes(name: str) -> Any:
             get_current_context()["work"] = str(work)  # type: ignore[typeddict-unknown-key]
 
         @task
-        def look(planned: Any) -> dict[str, Any]:
+        def look(planned: Any, **context: Any) -> dict[str, Any]:
             from nba_tasks import steps
 
-            return steps.look_at_outcomes(programme(name), dt.date.fromisoformat(planned[0]["day"]))
+            day = dt.date.fromisoformat(planned[0]["day"])
+            return steps.look_at_outcomes(programme(name), day, context["run_id"])
 
         @task
         def alert(found: Any, **context: Any) -> None:

@@ -153,7 +153,7 @@ def publish(name: Name, as_of: AsOf = None, dry_run: bool = False) -> None:
 
     programme = _programme(name)
     day = _date(programme, as_of)
-    version = steps.plan_night(programme, day)
+    version = steps.plan_night(programme, day, dry_run=dry_run)
     if version is None:
         raise typer.Exit(1)
     for shard in _shown(range(programme.shards), "score"):

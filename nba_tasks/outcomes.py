@@ -184,20 +184,22 @@ def _alerts(
     return alerts
 
 
-def record(warehouse: Engine, programme: Programme, as_of: dt.date, outcome: Outcome) -> int | None:
+def record(
+    warehouse: Engine, programme: Programme, as_of: dt.date, outcome: Outcome, dag_run_id: str | None = None
+) -> int | None:
     """Keep a look, a repeated one in its place; returns the id of a demotion that it proposes anew."""
     with warehouse.begin() as connection:
         database.lock(connection, "outcomes", programme.programme)
-        key = {"programme": programme.programme, "as_of": as_of, "version": outcome.version}
+        key = {"programme": programme.programme, "as_of": as_of, "version": outcome.version, "dag_run_id": dag_run_id}
         connection.execute(
             sa.text(
                 """
-                insert into nba.outcomes (programme_id, as_of, policy_version, content, alerts)
-                select programme_id, :as_of, :version, cast(:content as jsonb), :alerts
+                insert into nba.outcomes (programme_id, as_of, policy_version, content, alerts, dag_run_id)
+                select programme_id, :as_of, :version, cast(:content as jsonb), :alerts, :dag_run_id
                 from nba.programmes where programme = :programme
                 on conflict (programme_id, as_of) do update
                 set policy_version = excluded.policy_version, content = excluded.content, alerts = excluded.alerts,
-                    looked_at = now()
+                    dag_run_id = excluded.dag_run_id, looked_at = now()
                 """
             ),
             key | {"content": json.dumps(outcome.content, allow_nan=False), "alerts": list(outcome.alerts)},

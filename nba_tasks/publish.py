@@ -90,7 +90,8 @@ def publish(
 ) -> Publication:
     """Publish the list of `as_of`: `decisions` and the campaign table in one transaction of the CRM.
 
-    A published list is immutable: a second run returns it. A run for another date than today is dry.
+    A published list is immutable: a second run returns it. A run for another date than today is dry; a run that is dry
+    by wish shows what the list would be, whether one is out or not.
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def publish(
     with warehouse.connect() as reader, crm.begin() as writer:
         ensure_tables(writer, programme)
         database.lock(writer, "publish", programme.programme)
-        if published := _published(writer, programme, as_of):
+        if not dry_run and (published := _published(writer, programme, as_of)):
             return published
         batch = read_batch(reader, programme, as_of)
         shape = shape_of(reader, programme, batch)

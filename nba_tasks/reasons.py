@@ -107,7 +107,7 @@ def sentences(
     lead = np.where((action == 0) | np.isnan(nothing), mine, lead)
     after = np.where(second == 0, "", "; next best " + other + ", " + _number(gap) + " less")
     rest = np.where(action == 0, mine + " is best; next best " + other + ", " + _number(gap) + " less", lead + after)
-    explored = other + " looks " + _number(-gap) + " better; " + mine + " was drawn to keep learning"
+    explored = other + " looks " + _number(-gap) + " better; " + mine + " was drawn by chance, to keep learning"
     scarce = other + " looks " + _number(-gap) + " better, but its slots are short; " + mine + " instead"
     return np.asarray(
         np.select(

@@ -104,9 +104,11 @@ def roll_back(
         champion = registry.version_of(programme, "champion")
         if expected not in (None, champion):
             raise registry.RegistryError(f"version {champion} is in use now, no longer version {expected}: look again")
-        gone, back = registry.rollback(programme)
-        ledger.rolled_back(connection, programme, gone, back, decided_by, comment)
-    return gone, back
+        before = registry.version_of(programme, "previous")
+        if champion is not None and before is not None:
+            # Written first: where the registry then fails, nothing of it stays. Written last, its reason could be lost.
+            ledger.rolled_back(connection, programme, champion, before, decided_by, comment)
+        return registry.rollback(programme)
 
 
 def decide_demotion(

@@ -222,19 +222,23 @@ def answer_demotion(programme: Programme, demotion_id: int, answer: dict[str, An
 # Nightly actions ---------------------------------------------------------------------------------------------------
 
 
-def plan_night(programme: Programme, as_of: dt.date) -> int | None:
-    """The policy version to serve tonight; None, after saying so, where there is none or the list is out already."""
+def plan_night(programme: Programme, as_of: dt.date, *, dry_run: bool = False) -> int | None:
+    """The policy version to serve tonight; None, after saying so, where nothing is to be published.
+
+    That is: there is no policy yet, the list is out already, or the programme is stopped. The last two do not keep a
+    dry run from showing what the list would be.
+    """
     from nba_tasks import publish as publishing
     from nba_tasks import score
 
     with warehouse().connect() as connection:
         read_batch(connection, programme, as_of)
-        if why := switch.stopped(connection, programme):
+        if not dry_run and (why := switch.stopped(connection, programme)):
             log.warning(
                 "%s is %s. Nothing is published until `nba resume %s`", programme.programme, why, programme.programme
             )
             return None
-    if done := publishing.published(crm(programme), programme, as_of):
+    if not dry_run and (done := publishing.published(crm(programme), programme, as_of)):
         log.info(
             "%s is published already (version %s, %s decisions, %s to send) and stays as it is",
             as_of,
@@ -325,7 +329,7 @@ class NightFailed(RuntimeError):
 # Outcomes ----------------------------------------------------------------------------------------------------------
 
 
-def look_at_outcomes(programme: Programme, as_of: dt.date) -> dict[str, Any]:
+def look_at_outcomes(programme: Programme, as_of: dt.date, dag_run_id: str | None = None) -> dict[str, Any]:
     """Look at what the lists earned and keep it.
 
     Returns
@@ -339,7 +343,7 @@ def look_at_outcomes(programme: Programme, as_of: dt.date) -> dict[str, Any]:
     if found is None:
         log.info("%s has published no list before %s: there is nothing to look at", programme.programme, as_of)
         return {"alerts": [], "demotion_id": None}
-    demotion_id = outcomes.record(warehouse(), programme, as_of, found)
+    demotion_id = outcomes.record(warehouse(), programme, as_of, found, dag_run_id)
     for arm in found.content["arms"]:
         log.info("%s: %s windows, %s each (%s to %s)", *(arm[k] for k in ("arm", "windows", "value", "lower", "upper")))
     for row in found.content["promises"]:

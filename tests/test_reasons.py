@@ -36,7 +36,7 @@ def test_what_a_sentence_says() -> None:
     )
     assert reasons([1.0, 0.2, 2.5], 2) == "call is worth 1.50 more than no_action; speaks for it: visits = 2"
     assert reasons([3.0, 1.75, 2.5], 0) == "no_action is best; next best call, 0.50 less; speaks for it: visits = 2"
-    assert reasons([1.0, 1.75, 2.5], 1) == "call looks 0.75 better; email was drawn to keep learning"
+    assert reasons([1.0, 1.75, 2.5], 1) == "call looks 0.75 better; email was drawn by chance, to keep learning"
     assert reasons([1.0, 1.75, 2.5], 1, short="001") == "call looks 0.75 better, but its slots are short; email instead"
     assert reasons([1.0, 1.75, 2.5], 1, eligible="010") == "email is the only action allowed"
     assert reasons([1.0, 1.75, 2.5], 0, eligible="100", arm="h").startswith("holdout group: nobody here is contacted")

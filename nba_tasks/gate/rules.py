@@ -113,6 +113,9 @@ def evidence(sample: Sample, weights: Mapping[str, Floats], gate: Gate, volume: 
     )
     if growth <= 1 and overlap:
         return RuleResult("evidence", "pass", found, figures=figures)
+    found += f"; {gate.min_effective_size:,.0f} are asked for, and {gate.min_effective_share:.0%} of all"
+    if (heaviest := max(largest_share(weight[:, -1]) for weight in weights.values())) > gate.max_weight_share:
+        found += f"; one window carries {heaviest:.1%} of the weight, at most {gate.max_weight_share:.1%} is allowed"
     ways = [volume.more(growth)] if growth > 1 else []
     if not overlap:
         shorter = _evaluable_horizon(weights, gate)
@@ -230,6 +233,7 @@ def value(deciding: Deciding, volume: Volume, *, reliable: bool) -> RuleResult:
         "margin": margin, "alpha": deciding.alpha,
     }  # fmt: skip
     found = f"the candidate earns {gain:+.4g} a window compared with the incumbent ({lower:+.4g} to {upper:+.4g})"
+    found += f"; surely more than {margin:g} is asked for" if margin else ""
     if lower > margin:
         return RuleResult("value", "pass", found, figures=figures)
     if upper < margin and reliable:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
+from sqlalchemy.exc import SQLAlchemyError
 
 from nba_tasks import database
 from nba_tasks.pages import charts
@@ -94,15 +95,26 @@ def trace(
 
 
 def _decisions(programme: Programme, customer: str) -> dict[dt.date, Row]:
-    """The customer's published decisions by night."""
-    with crm(programme.programme).connect() as connection:
-        rows = database.execute(
-            connection,
-            "pages/customer_decisions",
-            {"customer_id": customer, "programme": programme.programme},
-            decisions=programme.crm.relations.decisions,
-        ).mappings()
-        return {row["decided_at"].astimezone(programme.grid.zone).date(): row for row in rows}
+    """The customer's published decisions by night.
+
+    Raises
+    ------
+    HTTPException
+        503: the CRM, which holds them, does not answer.
+    """
+    try:
+        with crm(programme.programme).connect() as connection:
+            rows = database.execute(
+                connection,
+                "pages/customer_decisions",
+                {"customer_id": customer, "programme": programme.programme},
+                decisions=programme.crm.relations.decisions,
+            ).mappings()
+            return {row["decided_at"].astimezone(programme.grid.zone).date(): row for row in rows}
+    except SQLAlchemyError:
+        raise HTTPException(
+            HTTPStatus.SERVICE_UNAVAILABLE, "The CRM, which holds decisions, does not answer."
+        ) from None
 
 
 def _score(scored: Mapping[tuple[dt.date, int], Row], night: dt.date | None, decision: Row | None) -> Row | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from fastapi import Request
@@ -16,6 +16,10 @@ ASK = "ask"
 CARRIED_OUT_BY = {"Approve": "promote", "Reject": "reject"}
 """Tasks of the review DAG."""
 
+WAITS = ("awaiting_input", "deferred")
+NOT_CARRIED_OUT = ("failed", "upstream_failed", "skipped", "removed")
+"""States of those tasks."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -25,6 +29,8 @@ class Panel:
     ----------
     state : {"open", "closed", "working", "refused", "locked"}
         `open` shows the form; `working` is asked again every few seconds.
+    answers : tuple of str
+        What the form offers.
     leaves : bool
         Whether the link leads out of the pages.
     """
@@ -35,15 +41,17 @@ class Panel:
     link: str = ""
     link_text: str = ""
     leaves: bool = True
+    answers: tuple[str, ...] = ()
 
 
 async def panel(request: Request, visitor: Visitor, gate: Mapping[str, Any]) -> Panel:
     """What a person can do about a gate now."""
-    if (settled := closed(gate)) or (settled := await _refused(gate)):
+    if settled := closed(gate):
         return settled
+    refused = await _refused(gate)
     review = await waiting(request, gate)
     if review is None:
-        return Panel(
+        return refused or Panel(
             "locked",
             "Nobody has been asked yet",
             "A review has to wait for the answer. It starts by itself after a gate; by hand, start the promotion "
@@ -53,17 +61,36 @@ async def panel(request: Request, visitor: Visitor, gate: Mapping[str, Any]) -> 
         )
     if review["response_received"]:
         return await _answered(request, gate, review)
-    if not visitor.decides(gate["programme"]):
-        return Panel("locked", "Waiting for a decision", "You may look, but not decide here.")
-    named = {user["id"]: user["name"] for user in review["assigned_users"]}
-    if named and str(visitor.user.get_id()) not in named:
-        return Panel("locked", "Waiting for a decision", f"It was put to {', '.join(named.values())}.")
+    if review["task_instance"]["state"] not in WAITS:
+        return refused or Panel(
+            "locked",
+            "The review no longer waits",
+            "It was ended in Airflow before anybody answered. To decide, start the promotion review DAG with gate "
+            f"{gate['gate_id']}.",
+            f"{_airflow(request)}/dags/{gate['programme']}.promotion_review",
+            "Open the promotion review DAG",
+        )
+    if why := _not_for(visitor, gate, review):
+        return refused or Panel("locked", "Waiting for a decision", why)
+    if refused:  # what it asks is still open in Airflow's list of required actions
+        return replace(refused, answers=("Reject",))
     return Panel(
         "open",
         "Your decision",
         "Approving puts the new policy to use from the next list on. Rejecting changes nothing. Without an answer the "
         "review ends as rejected.",
+        answers=("Approve", "Reject"),
     )
+
+
+def _not_for(visitor: Visitor, gate: Mapping[str, Any], review: Mapping[str, Any]) -> str | None:
+    """Why a person may not answer a review; None where they may."""
+    if not visitor.decides(gate["programme"]):
+        return "You may look, but not decide here."
+    named = {user["id"]: user["name"] for user in review["assigned_users"]}
+    if named and str(visitor.user.get_id()) not in named:
+        return f"It was put to {', '.join(named.values())}."
+    return None
 
 
 async def waiting(request: Request, gate: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -138,7 +165,7 @@ async def _answered(request: Request, gate: Mapping[str, Any], review: Mapping[s
     task = CARRIED_OUT_BY[answer]
     found = await airflow_rest.ask(request, "GET", f"{_run(gate)}/taskInstances/{task}")
     run = airflow_rest.run_page(request, f"{gate['programme']}.promotion_review", gate["review_run_id"])
-    if found and found["state"] in ("failed", "upstream_failed"):
+    if found and found["state"] in NOT_CARRIED_OUT:
         return Panel(
             "refused",
             f"{answer} by {who} could not be carried out",

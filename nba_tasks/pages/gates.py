@@ -173,7 +173,7 @@ async def answer(
     """
     visitor.require_decides(gate["programme"])
     found = await decision.panel(request, visitor, gate)
-    if found.state != "open":
+    if answer not in found.answers:
         raise HTTPException(HTTPStatus.CONFLICT, f"{found.title}. {found.text}")
     body = {"chosen_options": [answer], "params_input": {"comment": comment.strip()}}
     await airflow_rest.ask(request, "PATCH", decision.action_path(gate), json=body)

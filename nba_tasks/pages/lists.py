@@ -91,6 +91,7 @@ def one(
         gate_row = gate.mappings().one_or_none()
     published = publications(programme, [list_date])
     may_see = visitor.sees_customers(programme)
+    out = (published or {}).get(list_date)
     return page(
         request,
         "list.html",
@@ -102,7 +103,10 @@ def one(
         gate=gate_row,
         charts=charts.charts_of_list(found["summary"]),
         may_see=may_see,
-        customers=_customers(programme, list_date, number) if may_see and not found["dry_run"] else [],
+        # What the CRM holds is the published run's, whichever run is looked at.
+        customers=_customers(programme, list_date, number)
+        if may_see and out and out["run_id"] == found["run_id"]
+        else (),
         number=number,
         pages=pages_of(min(found["summary"]["to_send"], MOST), CUSTOMERS),
         most=MOST,

@@ -59,8 +59,25 @@ def _lineage(
         pages=pages_of(total, ROWS),
         number=number,
         link=lambda to: f"?{urlencode({'page': to})}",
-        may_roll_back=bool(named and "previous" in named and "champion" in named) and visitor.decides(programme),
+        may_roll_back=bool(named and {"previous", "champion"} <= named.keys()) and _may_roll_back(visitor, programme),
     )
+
+
+def _may_roll_back(visitor: Visitor, programme: str) -> bool:
+    """Whether the person decides here, and is among the reviewers where the programme's file names some."""
+    if not visitor.decides(programme):
+        return False
+    try:
+        reviewers = programme_named(programme).review.reviewers
+    except HTTPException:  # whose file is gone serves nobody: there is nothing to go back to
+        return False
+    return not reviewers or str(visitor.user.get_id()) in reviewers
+
+
+def _require_may_roll_back(visitor: Visitor, programme: str) -> None:
+    visitor.require_decides(programme)
+    if not _may_roll_back(visitor, programme):
+        raise HTTPException(HTTPStatus.FORBIDDEN, f"Only the reviewers that {programme}'s file names may go back.")
 
 
 def _roles(named: dict[str, int]) -> dict[int, list[str]]:
@@ -82,7 +99,7 @@ async def confirm(request: Request, visitor: VisitorDep, programme: str) -> HTML
     HTTPException
         403: the person may not decide. 409: there is nothing to go back to.
     """
-    visitor.require_decides(programme)
+    _require_may_roll_back(visitor, programme)
     named = await mlflow_rest.aliases(programme)
     if not named or "champion" not in named or "previous" not in named:
         raise HTTPException(HTTPStatus.CONFLICT, f"{programme} has no earlier champion to go back to.")
@@ -109,11 +126,13 @@ def roll_back(
     Raises
     ------
     HTTPException
-        403: the person may not decide. 409: the policy in use is no longer the one that was shown.
+        403: the person may not decide. 409: the policy in use is no longer the one that was shown. 502: no MLflow.
     """
+    from mlflow.exceptions import MlflowException
+
     from nba_tasks import registry, review
 
-    visitor.require_decides(programme)
+    _require_may_roll_back(visitor, programme)
     try:
         review.roll_back(
             database.warehouse(),
@@ -124,4 +143,6 @@ def roll_back(
         )
     except registry.RegistryError as error:
         raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
+    except MlflowException as error:
+        raise HTTPException(HTTPStatus.BAD_GATEWAY, f"MLflow does not answer; nothing was changed. {error}") from None
     return RedirectResponse(f"{request.scope.get('root_path', '')}/policies/{programme}", HTTPStatus.SEE_OTHER)

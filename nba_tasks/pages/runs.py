@@ -6,19 +6,20 @@ import datetime as dt
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from nba_tasks import database
-from nba_tasks.pages import airflow_rest, validation
+from nba_tasks.pages import airflow_rest, mlflow_rest, validation
 from nba_tasks.pages.access import VisitorDep
 from nba_tasks.pages.rendering import page
 
 router = APIRouter(prefix="/runs")
 
-DAGS = ("contact_history", "policy_training", "gate_what_if", "promotion_review", "nightly_actions")
+DAGS = ("contact_history", "policy_training", "gate_what_if", "promotion_review", "nightly_actions", "outcomes")
 
 
 @router.get("/{dag_id}/{run_id}")
@@ -55,6 +56,8 @@ async def lead(
         path = validation.report(programme, day) if day else None
     else:
         path = _path(programme, await run_in_threadpool(_found, programme, run_id, None), what)
+    if path is None and what == "mlflow" and (link := await _learned(request, dag_id, run_id)):
+        return RedirectResponse(link)
     if path is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, "This run made no such thing, or has not come so far.")
     return RedirectResponse(f"{request.scope.get('root_path', '')}{path}")
@@ -64,8 +67,12 @@ def _path(programme: str, found: Mapping[str, Any], what: str) -> str | None:
     """The path below the pages' address of what a run made."""
     gate, night = found["gate"], found["night"]
     if what == "list":
-        return f"/lists/{programme}/{night['list_date']}" if night else None
-    return f"/gates/{gate['gate_id']}{'/mlflow' if what == 'mlflow' else ''}" if gate else None
+        return f"/lists/{programme}/{night['list_date']}?{urlencode({'run': night['run_id']})}" if night else None
+    if gate is None:
+        return None
+    if what == "mlflow":
+        return f"/gates/{gate['gate_id']}/mlflow"
+    return f"/gates/{gate['gate_id']}" + (f"/what-if/{gate['what_if_id']}" if gate["what_if_id"] else "")
 
 
 def _found(programme: str, run_id: str, day: dt.date | None) -> dict[str, Any]:
@@ -83,11 +90,24 @@ def _found(programme: str, run_id: str, day: dt.date | None) -> dict[str, Any]:
             "transitions": first("transitions", as_of=gate["as_of"]) if gate else None,
             "night": first("list_of_run"),
             "batch": first("batch", as_of=day) if day else None,
+            "outcomes": first("outcomes_of_run"),
         }
 
 
 async def _day(request: Request, dag_id: str, run_id: str) -> dt.date | None:
     """The date that a contact history run pulled for, from its first task."""
-    path = f"dags/{dag_id}/dagRuns/{airflow_rest.quoted(run_id)}/taskInstances/pull/xcomEntries/return_value"
+    found = await _returned(request, dag_id, run_id, "pull")
+    return dt.date.fromisoformat(found) if found else None
+
+
+async def _learned(request: Request, dag_id: str, run_id: str) -> str | None:
+    """The address of what a training learned in MLflow, before its gate is held or where that failed."""
+    found = await _returned(request, dag_id, run_id, "learn")
+    return await mlflow_rest.run_link(found) if found else None
+
+
+async def _returned(request: Request, dag_id: str, run_id: str, task: str) -> str | None:
+    """The text that a task of a run returned; None where it has returned nothing."""
+    path = f"dags/{dag_id}/dagRuns/{airflow_rest.quoted(run_id)}/taskInstances/{task}/xcomEntries/return_value"
     found = await airflow_rest.ask(request, "GET", path)
-    return dt.date.fromisoformat(str(found["value"]).strip('"')) if found else None
+    return str(found["value"]).strip('"') if found else None

@@ -283,7 +283,7 @@ def _mix(report: Report, over: str) -> Iterator[Chart]:
                 {"x": row["mix"], "value": row["estimate"], "lower": row["predicted_lower"], "power": row["power"]}
                 for row in found
             ],
-            "chosen": report["mix"],
+            "chosen": report["mix"] if report["opened"] else None,
             "x": "share of the new policy (λ)",
             "y": f"gain per customer over {over}",
         },
@@ -309,9 +309,14 @@ def _state_map(report: Report, over: str) -> Iterator[Chart]:
     yield Chart(
         "state-map",
         "map",
-        "What the new policy does where",
+        "What the learned policy prefers where",
         f"Customers by {names['x']} and {names['y']}, the two features that move its choice most: the action that it "
-        "takes most often there, and how much it expects to earn from then on (the stronger the colour, the more).",
+        "prefers most often there, and how much it expects to earn from then on (the stronger the colour, the more). "
+        + (
+            f"It is shown unmixed: {percent(report['mix'])} of the decisions would follow it, the rest go on as before."
+            if report["mix"] < 1
+            else "But for a little exploration every decision would follow it."
+        ),
         {
             "x": {"label": names["x"], "ticks": x["labels"]},
             "y": {"label": names["y"], "ticks": y["labels"]},

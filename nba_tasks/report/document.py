@@ -10,8 +10,6 @@ from nba_tasks.report.charts import charts_of_gate
 from nba_tasks.report.numbers import count, percent
 from nba_tasks.report.wording import Check, checklist, headline, period, tiles
 
-MARKS = {"pass": "✓ met", "defer": "… not yet", "reject": "✗ broken"}
-
 HEAVIEST = 0.01
 """The share of windows of which the full report says how much weight they carry."""
 
@@ -47,7 +45,8 @@ def review_body(report: Report, interval_days: int) -> str:
 def _in_short(report: Report, interval_days: int) -> list[str]:
     facts = [f"- **{tile.title}:** {tile.value} {tile.meaning}" for tile in tiles(report, interval_days)]
     blocked = [] if report["opened"] else ["**Why the test was not held**", _bullets(report["reasons"])]
-    rows = [(MARKS[check.status], check.title, _found(check)) for check in checklist(report)]
+    blocked += [] if report["opened"] else ["For information, and no proof, what the gate asks:"]
+    rows = [(f"{check.mark} {check.label}", check.title, _found(check)) for check in checklist(report)]
     title = f"# {report['verdict']}: version {report['candidate_version']} against {report['incumbent_version']}"
     return [title, headline(report, interval_days), "\n".join(facts), *blocked, table(("", "rule", "found"), rows)]
 

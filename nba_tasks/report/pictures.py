@@ -175,7 +175,8 @@ def _mix(figure: Figure, chart: Chart) -> None:
     axes.axhline(0, color=GREY, lw=1, zorder=0)
     axes.plot(x, _numbers(rows, "value"), "-o", ms=4, color=COLOURS["candidate"], label=chart.legend["candidate"])
     axes.plot(x, _numbers(rows, "lower"), "--s", ms=4, color=COLOURS["incumbent"], label=chart.legend["log"])
-    axes.axvline(chart.data["chosen"], color=GREY, lw=1.2, ls=":", label=f"chosen: {percent(chart.data['chosen'])}")
+    if (chosen := chart.data["chosen"]) is not None:
+        axes.axvline(chosen, color=GREY, lw=1.2, ls=":", label=f"chosen: {percent(chosen)}")
     _finish(axes, chart.data["x"], chart.data["y"], percent_x=True)
     axes.legend(frameon=False, fontsize=9)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,16 @@ class Check:
     finding: str
     remedy: str
 
+    @property
+    def mark(self) -> str:
+        """A sign of one letter."""
+        return STATUS[self.status][0]
+
+    @property
+    def label(self) -> str:
+        """The status in words."""
+        return STATUS[self.status][1]
+
 
 RULES: Mapping[str, tuple[str, str]] = {
     "evidence": ("Enough evidence", "Does the log hold enough decisions like the new policy's to judge it?"),
@@ -31,7 +42,13 @@ RULES: Mapping[str, tuple[str, str]] = {
     "agreement": ("Methods agree", "Do estimators that fail in different ways agree on who is ahead?"),
     "propensities": ("Logged by chance", "Were the chances of each decision logged, or had they to be estimated?"),
 }
-STATUS: Mapping[str, str] = {"pass": "met", "defer": "not yet", "reject": "broken"}
+STATUS: Mapping[str, tuple[str, str]] = {
+    "pass": ("✓", "met"),
+    "note": ("!", "for you to judge"),
+    "defer": ("…", "not yet"),
+    "reject": ("✗", "broken"),
+}
+"""Of each status its mark and its name. `note` stands for a rule that never fails, where a person has to decide."""
 
 
 def checklist(report: Report) -> list[Check]:
@@ -46,8 +63,10 @@ def _check(rule: Mapping[str, Any]) -> Check:
         title, question = f"No more harm: {harm}", f"Is it sure that {harm} does not rise by more than you allow?"
     else:
         title, question = RULES.get(name, (name.replace("_", " ").capitalize(), ""))
-    finding = str(rule["finding"])
-    return Check(title, question, str(rule["status"]), finding[:1].upper() + finding[1:], str(rule["remedy"] or ""))
+    finding, status = str(rule["finding"]), str(rule["status"])
+    if name == "propensities" and status == "pass" and rule["figures"]["logged_share"] < 1:
+        status = "note"
+    return Check(title, question, status, finding[:1].upper() + finding[1:], str(rule["remedy"] or ""))
 
 
 def period(horizon: int, interval_days: int) -> str:
@@ -57,6 +76,12 @@ def period(horizon: int, interval_days: int) -> str:
     return f"{number} {unit}{'' if number == 1 else 's'}"
 
 
+def confidence(alpha: float) -> str:
+    """1 − α as a percentage that is never rounded up: a test with a level is never 100% sure."""
+    digits = max(1, math.ceil(-math.log10(alpha)) - 1)
+    return f"{math.floor((1 - alpha) * 10 ** (digits + 2)) / 10**digits:.{digits}f}%"
+
+
 def headline(report: Report, interval_days: int) -> str:
     """The verdict in one sentence."""
     deciding, verdict = report["deciding"], report["verdict"]
@@ -64,12 +89,11 @@ def headline(report: Report, interval_days: int) -> str:
         return "Nothing could be judged: the log's probabilities cannot be used as they are."
     over = f"over {period(report['judged']['horizon'], interval_days)}"
     gain, lower, upper = (deciding[key] for key in ("estimate", "lower", "upper"))
-    confidence = percent(1 - deciding["alpha"])
     if verdict == "PROMOTE":
         return (
             f"The new policy is better: with it a customer would have been worth about {plain(gain)}"
-            f"{_relative(report, gain)} more {over} than with the one in use, and with {confidence} confidence at "
-            f"least {plain(lower)} more."
+            f"{_relative(report, gain)} more {over} than with the one in use, and with "
+            f"{confidence(deciding['alpha'])} confidence at least {plain(lower)} more."
         )
     if not report["opened"]:
         return (
@@ -80,7 +104,7 @@ def headline(report: Report, interval_days: int) -> str:
         rule["rule"] for rule in report["rules"] if rule["status"] == ("reject" if verdict == "REJECT" else "defer")
     ]
     if verdict == "REJECT":
-        return _rejected(broken, over, gain, upper)
+        return _rejected(broken, over, gain, upper, deciding["margin"])
     return _deferred(broken, over, gain, lower, upper)
 
 
@@ -91,13 +115,14 @@ def _relative(report: Report, gain: float) -> str:
     return f" ({percent(gain / value)})" if value and value > 0 else ""
 
 
-def _rejected(broken: list[str], over: str, gain: float, upper: float) -> str:
+def _rejected(broken: list[str], over: str, gain: float, upper: float, margin: float) -> str:
     if "sanity" in broken:
         return "The log does not describe how its decisions were made, so that no estimate from it can be trusted."
     if "value" in broken:
+        asked = f", less than the {plain(margin)} that you ask for" if margin > 0 else ""
         return (
-            f"The new policy must not be used: a customer would have been worth about {plain(abs(gain))} "
-            f"{'less' if gain < 0 else 'more'} {over}, and surely no more than {signed(upper)}."
+            f"The new policy must not be used: with it a customer would have been worth about {_more(gain)} {over} "
+            f"than with the one in use, and surely no more than {signed(upper)}{asked}."
         )
     if harms := _harms(broken):
         return f"The new policy must not be used: it surely does more harm than you allow ({harms})."
@@ -107,18 +132,22 @@ def _rejected(broken: list[str], over: str, gain: float, upper: float) -> str:
 def _deferred(broken: list[str], over: str, gain: float, lower: float, upper: float) -> str:
     if "value" in broken:
         return (
-            f"Not enough evidence yet: a customer seems to be worth {signed(gain)} {over}, but anything from "
-            f"{signed(lower)} to {signed(upper)} is still possible."
+            f"Not enough evidence yet: with the new policy a customer seems to be worth {_more(gain)} {over} than with "
+            f"the one in use, but anything from {signed(lower)} to {signed(upper)} is still possible."
         )
     if any(name.startswith("harm:") for name in broken):
         return (
-            f"It seems to earn {signed(gain)} a customer {over}, but it cannot be excluded yet that "
-            f"{_harms(broken)} rises by more than you allow."
+            f"A customer seems to be worth {_more(gain)} {over} than with the policy in use, but it cannot be excluded "
+            f"yet that {_harms(broken)} rises by more than you allow."
         )
     return (
-        f"It seems to earn {signed(gain)} a customer {over}, but that cannot be relied on yet: what the gate asks "
-        f"under “{_titles(broken)}” is not met."
+        f"A customer seems to be worth {_more(gain)} {over} than with the policy in use, but that cannot be relied on "
+        f"yet: what the gate asks under “{_titles(broken)}” is not met."
     )
+
+
+def _more(gain: float) -> str:
+    return f"{plain(abs(gain))} {'less' if gain < 0 else 'more'}"
 
 
 def _titles(rules: list[str]) -> str:
@@ -158,13 +187,15 @@ def tiles(report: Report, interval_days: int) -> list[Tile]:
         return found
     over = period(judged["horizon"], interval_days)
     ordinal = {1: "first", 2: "second", 3: "third"}.get(deciding["k"], f"{deciding['k']}th")
+    surely = Tile(
+        "Surely at least",
+        signed(deciding["lower"]),
+        f"with {confidence(deciding['alpha'])} confidence; {ordinal} candidate against this policy",
+    )
     return [
         Tile("Gain a customer", signed(deciding["estimate"]), f"over {over}, after costs"),
-        Tile(
-            "Surely at least",
-            signed(deciding["lower"]),
-            f"with {percent(1 - deciding['alpha'], 1)} confidence; {ordinal} candidate against this policy",
-        ),
+        # A test that was not held proves nothing.
+        *([surely] if report["opened"] else []),
         *found,
         Tile(
             "Counts like", f"{count(_effective_size(report))} windows", f"of {count(judged['windows'])}, once weighted"

@@ -3,5 +3,5 @@
 select s.as_of, s.policy_version, s.epoch, s.eligible, s.state, s.expected_value, s.probability
 from nba.scores as s
 where s.customer_key = :customer_key
-order by s.as_of desc
+order by s.as_of desc, s.policy_version desc
 limit 60

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from itsdangerous import URLSafeTimedSerializer
 
 from nba_tasks import ledger, publish, registry, score
 from nba_tasks.settings import Settings, settings
@@ -33,6 +34,11 @@ class Site:
 
     url: str
     made: Installation
+    secret: str
+
+    def token(self, user: str, secret: str | None = None) -> str:
+        """What a form carries that was served to somebody; `secret`: signed with another key than the server's."""
+        return str(URLSafeTimedSerializer(secret or self.secret, salt="nba-pages").dumps(user))
 
     def visit(self, user: str | None) -> httpx.Client:
         """A client that is logged in as somebody, or as nobody."""
@@ -69,7 +75,11 @@ def site(
             services["api-server"].start()
             for name in ("mlflow", "api-server"):
                 services[name].wait_until_ready(240)
-            yield Site(os.environ["AIRFLOW__API__BASE_URL"], made)
+            yield Site(
+                os.environ["AIRFLOW__API__BASE_URL"],
+                made,
+                services["api-server"].environment["AIRFLOW__API__SECRET_KEY"],
+            )
         finally:
             stop_all(service.pid_file for service in services.values())
             _empty(made)

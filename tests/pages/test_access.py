@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from tests.loop import AS_OF
@@ -55,10 +54,11 @@ def test_a_viewer_sees_but_may_not_act_nor_see_customers(site: Site) -> None:
             assert vera.get(f"/nba/{path}").status_code == 200, path
         page = vera.get(f"/nba/gates/{waiting}")
         assert page.status_code == 200
-        token = "not needed to be refused"
-        form = {"token": token, "answer": "Approve", "champion": "1"}
+        form = {"token": site.token("vera"), "answer": "Approve", "champion": "1"}
         for path in ACTS:
-            assert vera.post(address(path, waiting), data=form).status_code == 403, path
+            refused = vera.post(address(path, waiting), data=form)
+            assert refused.status_code == 403, path
+            assert "You may look at sales_channels, but not decide" in refused.text, "it is her right that is missing"
         assert vera.get("/nba/policies/sales_channels/rollback").status_code == 403
         assert vera.get("/nba/customers/sales_channels", params={"id": customer(site)}).status_code == 403
         night = vera.get(f"/nba/lists/sales_channels/{AS_OF}")
@@ -87,17 +87,28 @@ def test_what_is_not_there_and_what_is_kept_look_alike(site: Site, path: str) ->
 
 def test_a_form_of_another_site_or_person_is_refused(site: Site) -> None:
     path = "/nba/policies/sales_channels/rollback"
-    with site.visit("uma") as uma, site.visit("vera") as vera:
-        foreign = token_on(vera.get(f"/nba/gates/{site.gates()[-1]}"))
-        form = {"champion": "1"}
-        assert uma.post(path, data=form).status_code == 403
-        assert uma.post(path, data=form | {"token": foreign or "x"}).status_code == 403
-        assert uma.post(path, data=form, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    with site.visit("uma") as uma:
+        mine = {"champion": "1", "token": site.token("uma")}
+        # Nothing was promoted here: her own form gets as far as that.
+        assert uma.post(path, data=mine).status_code == 409
+        assert uma.post(path, data=mine, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 409
+        for headers, token in (
+            ({"Sec-Fetch-Site": "cross-site"}, site.token("uma")),
+            ({"Sec-Fetch-Site": "same-site"}, site.token("uma")),
+            ({}, site.token("vera")),
+            ({}, site.token("uma", secret="guessed")),
+            ({}, ""),
+        ):
+            assert uma.post(path, data=mine | {"token": token}, headers=headers).status_code == 403, (headers, token)
 
 
-def token_on(page: httpx.Response) -> str | None:
-    found = re.search(r'name="token" value="([^"]+)"', page.text)
-    return found[1] if found else None
+def test_what_cannot_be_answered_says_why(site: Site) -> None:
+    form = {"token": site.token("uma"), "answer": "Approve"}
+    with site.visit("uma") as uma:
+        for gate, why in ((site.gates()[1], "Nothing to decide"), (site.gates()[-1], "Nobody has been asked yet")):
+            refused = uma.post(f"/nba/gates/{gate}/answer", data=form)
+            assert refused.status_code == 409, gate
+            assert why in refused.text
 
 
 @pytest.mark.parametrize("name", ["../app.py", "..%2Fapp.py", "vendor", "nothing.css", "%2e%2e/templates/base.html"])

@@ -24,13 +24,16 @@ def test_a_list_of_earlier_days_knows_no_limits() -> None:
     assert charts_of_list({"actions": [], "segments": []}) == []
 
 
-def test_the_choice_shows_allowed_actions_best_chance_first() -> None:
-    score = {"eligible": 0b101, "probability": [0.25, 0.0, 0.75], "expected_value": [1.5, 9.0, 2.0]}
-    (chart,) = choice({0: "no_action", 1: "email", 2: "mail"}, score, None)
+def test_the_choice_shows_best_chance_first_and_last_what_had_none() -> None:
+    score = {"eligible": 0b1101, "probability": [0.25, 0.0, 0.75, 0.0], "expected_value": [1.5, 9.0, 2.0, 1.0]}
+    (chart,) = choice({0: "no_action", 1: "email", 2: "mail", 3: "call"}, score, None)
     assert [(row["label"], row["value"], row["note"]) for row in chart.data["rows"]] == [
         ("mail", 0.75, "worth 2"),
         ("no_action", 0.25, "worth 1.5"),
+        ("call", 0.0, "worth 1"),
+        ("email", 0.0, "not allowed"),
     ]
+    assert chart.rows[-1] == ("email", "0.0%", "9", "not allowed")
     assert chart.rows[0] == ("mail", "75.0%", "2", "")
 
 

@@ -30,12 +30,14 @@ def test_the_headline_says_gain_and_certainty(promoted: dict[str, Any]) -> None:
     said = headline(promoted, 7)
     assert f"about {plain(deciding['estimate'])} (" in said
     assert "%) more over 4 weeks" in said
-    assert f"97% confidence at least {plain(deciding['lower'])} more" in said
+    assert f"96.9% confidence at least {plain(deciding['lower'])} more" in said
 
 
 def test_every_verdict_has_its_sentence(promoted: dict[str, Any]) -> None:
     rejected = make_report(1_500, Exhibits(), 0.5 * LOGGING + 0.5 * WORSE)
-    assert headline(rejected, 7).startswith("The new policy must not be used: a customer would have been worth about")
+    assert headline(rejected, 7).startswith(
+        "The new policy must not be used: with it a customer would have been worth about"
+    )
     assert headline(make_report(20, Exhibits()), 1).startswith("Not enough evidence yet")
     assert headline(promoted | {"verdict": "DEFER", "opened": False}, 7).startswith("The test was not held")
     assert headline(promoted | {"deciding": None}, 7).startswith("Nothing could be judged")
@@ -48,7 +50,7 @@ def test_the_full_report_has_every_part(promoted: dict[str, Any]) -> None:
     assert titles == [
         "What each policy would have earned", "The gain, estimated in different ways",
         "What would change, outcome by outcome", "Who gains", "What customers would receive",
-        "What the new policy does where", "How far to step", "How many customers carry the evidence",
+        "What the learned policy prefers where", "How far to step", "How many customers carry the evidence",
         "Whether the model of past choices is right", "What exploring would cost",
     ]  # fmt: skip
     assert "| tiredness: rested |" in text

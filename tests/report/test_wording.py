@@ -25,18 +25,24 @@ def report(verdict: str = "PROMOTE", opened: bool = True, **statuses: str) -> di
         "opened": opened,
         "mix": 0.25,
         "rules": [
-            {"rule": rule, "status": status, "finding": "this was found", "remedy": "" if status == "pass" else "wait"}
+            {
+                "rule": rule,
+                "status": status,
+                "finding": "this was found",
+                "remedy": "" if status == "pass" else "wait",
+                "figures": {"logged_share": 1.0},
+            }
             for rule, status in given.items()
         ],
         "judged": {"horizon": 4, "customers": 5679, "windows": 30634, "logged_share": 1.0},
-        "deciding": {"estimate": 0.1194, "lower": 0.0874, "upper": 0.1513, "alpha": 0.0304, "k": 1},
+        "deciding": {"estimate": 0.1194, "lower": 0.0874, "upper": 0.1513, "alpha": 0.0304, "k": 1, "margin": 0.0},
     }
 
 
 def test_a_promote_says_gain_period_and_confidence() -> None:
     assert wording.headline(report(), 7) == (
         "The new policy is better: with it a customer would have been worth about 0.119 more over 4 weeks than with "
-        "the one in use, and with 97% confidence at least 0.0874 more."
+        "the one in use, and with 96.9% confidence at least 0.0874 more."
     )
     known = report() | {"policies": [{"kind": "incumbent", "value": 0.597}]}
     assert "about 0.119 (20%) more over 4 weeks" in wording.headline(known, 7)
@@ -47,7 +53,11 @@ def test_a_deferred_gain_says_what_is_still_possible() -> None:
     found["deciding"] |= {"lower": -0.02}
     said = wording.headline(found, 10)
     assert "over 40 days" in said
+    assert "worth 0.119 more" in said
+    assert "than with the one in use" in said
     assert "from −0.02 to +0.151" in said
+    found["deciding"] |= {"estimate": -0.01}
+    assert "worth 0.01 less" in wording.headline(found, 10)
 
 
 def test_a_deferred_harm_is_named() -> None:
@@ -59,7 +69,36 @@ def test_rejections_say_why() -> None:
     assert "no estimate from it can be trusted" in wording.headline(report("REJECT", sanity="reject"), 7)
     losing = report("REJECT", value="reject")
     losing["deciding"] |= {"estimate": -0.3, "lower": -0.5, "upper": -0.1}
-    assert "about 0.3 less over 4 weeks, and surely no more than −0.1" in wording.headline(losing, 7)
+    said = "about 0.3 less over 4 weeks than with the one in use, and surely no more than −0.1."
+    assert said in wording.headline(losing, 7)
+    losing["deciding"] |= {"estimate": 0.3, "upper": 0.8, "margin": 1.0}
+    assert "no more than +0.8, less than the 1 that you ask for" in wording.headline(losing, 7)
+
+
+@given(st.floats(1e-12, 0.5))
+def test_no_test_is_sure(alpha: float) -> None:
+    said = wording.confidence(alpha)
+    assert float(said.removesuffix("%")) <= 100 * (1 - alpha) + 1e-9
+    assert float(said.removesuffix("%")) < 100
+
+
+def test_the_confidence_of_later_candidates_is_told_apart() -> None:
+    shares = [6 * 0.05 / (3.141592653589793**2 * k**2) for k in range(1, 21)]
+    assert [wording.confidence(alpha) for alpha in shares[:3]] == ["96.9%", "99.24%", "99.66%"]
+    assert len({wording.confidence(alpha) for alpha in shares}) == len(shares)
+
+
+def test_what_was_not_held_proves_nothing() -> None:
+    titles = [tile.title for tile in wording.tiles(report("DEFER", opened=False), 7)]
+    assert "Surely at least" not in titles
+    assert "Surely at least" in [tile.title for tile in wording.tiles(report(), 7)]
+
+
+def test_estimated_chances_are_for_a_person_to_judge() -> None:
+    found = report()
+    assert wording.checklist(found)[-1].label == "met"
+    found["rules"][-1]["figures"] = {"logged_share": 0.2}
+    assert wording.checklist(found)[-1].label == "for you to judge"
 
 
 def test_a_gate_that_was_not_opened_and_one_without_propensities() -> None:

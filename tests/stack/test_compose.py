@@ -76,7 +76,7 @@ def test_every_airflow_option_exists() -> None:
 
 def test_airflow_understands_every_command(tmp_path: Path) -> None:
     commands = airflow_commands()
-    assert len(commands) == 6
+    assert len(commands) == 7
     code = "import json, sys; from airflow.cli.cli_parser import get_parser; parser = get_parser()\n"
     code += "for command in json.loads(sys.argv[1]): parser.parse_args(command)"
     auth_manager = SERVICES["airflow-init"]["environment"]["AIRFLOW__CORE__AUTH_MANAGER"]
@@ -196,6 +196,15 @@ def test_airflow_init_makes_the_admin_and_may_be_repeated(tmp_path: Path) -> Non
                 )
             )
             assert [tuple(row) for row in roles] == [("chief", "Admin")]
+            see_plugins = connection.execute(
+                text(
+                    "SELECT r.name FROM ab_permission_view_role pr JOIN ab_permission_view pv "
+                    "ON pv.id = pr.permission_view_id JOIN ab_permission p ON p.id = pv.permission_id "
+                    "JOIN ab_view_menu v ON v.id = pv.view_menu_id JOIN ab_role r ON r.id = pr.role_id "
+                    "WHERE p.name = 'can_read' AND v.name = 'Plugins'"
+                )
+            )
+            assert {"Viewer", "User"} <= {row.name for row in see_plugins}, "the pages are a plugin"
 
 
 def _connections(server: Server) -> list[tuple[str, str]]:

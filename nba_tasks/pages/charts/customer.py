@@ -15,19 +15,20 @@ Row = Mapping[str, Any]
 
 
 def choice(actions: Mapping[int, str], score: Row | None, decision: Row | None) -> list[Chart]:
-    """Value and chance of every action on that night: as published, else as scored."""
+    """Value and chance of every action on that night, as published, else as scored; those without a chance as well."""
     rows = _published(decision) if decision else _scored(actions, score) if score else []
     if not rows:
         return []
     taken = decision["action_id"] if decision else None
     ordered = sorted(rows, key=lambda row: -(row[1] or 0))
+    kept_from = _kept_from(actions, score, {action for action, *_ in rows}) if score else []
     return [
         Chart(
             "choice",
             "bars",
             "What could have been chosen",
-            "Each allowed action's chance on that night, and what the customer is expected to be worth from then on. "
-            "The draw among them was at random with just these chances; from that the next gate learns.",
+            "Each action's chance on that night, and what the customer is expected to be worth from then on. The draw "
+            "among them was at random with just these chances; from that the next gate learns.",
             {
                 "rows": [
                     {
@@ -37,7 +38,8 @@ def choice(actions: Mapping[int, str], score: Row | None, decision: Row | None) 
                         "note": "" if value is None else f"worth {plain(value)}",
                     }
                     for action, chance, value in ordered
-                ],
+                ]
+                + [{"label": action, "value": 0.0, "chosen": False, "note": why} for action, _, why in kept_from],
                 "x": "chance",
                 "percent": True,
             },
@@ -45,21 +47,39 @@ def choice(actions: Mapping[int, str], score: Row | None, decision: Row | None) 
             [
                 (action, percent(chance, 1), plain(value), "chosen" if action == taken else "")
                 for action, chance, value in ordered
-            ],
+            ]
+            + [(action, percent(0.0, 1), plain(value), why) for action, value, why in kept_from],
         )
     ]
 
 
-def _published(decision: Row) -> list[tuple[str, float, float | None]]:
+Odds = tuple[str, float, float | None]
+"""An action, its chance, and the customer's value after it."""
+
+
+def _published(decision: Row) -> list[Odds]:
     values = decision["expected_values"] or [None] * len(decision["eligible_actions"])
     return list(zip(decision["eligible_actions"], decision["probabilities"], values, strict=True))
 
 
-def _scored(actions: Mapping[int, str], score: Row) -> list[tuple[str, float, float | None]]:
+def _scored(actions: Mapping[int, str], score: Row) -> list[Odds]:
     return [
         (actions[index], chance, score["expected_value"][index])
         for index, chance in enumerate(score["probability"])
         if score["eligible"] & (1 << index)
+    ]
+
+
+def _kept_from(actions: Mapping[int, str], score: Row, possible: set[str]) -> list[tuple[str, float | None, str]]:
+    """Actions without a chance, what they would be worth, and whether a rule or want of support kept them out."""
+    return [
+        (
+            actions[index],
+            value,
+            "too seldom done to such customers" if score["eligible"] & (1 << index) else "not allowed",
+        )
+        for index, value in enumerate(score["expected_value"])
+        if actions[index] not in possible
     ]
 
 

@@ -105,14 +105,15 @@
   // Gain and proved gain over the share of the new policy.
   function mix(data, width) {
     const rows = data.rows.filter((row) => row.value !== null);
+    const chosen = data.chosen === null ? [] : [data.chosen];
     return Plot.plot(base(width, {
       marginLeft: 56, marginRight: 24, height: Math.min(340, width * 0.7), marginTop: 28,
       x: { label: data.x, tickFormat: percent, ticks: 5, labelAnchor: "center", labelArrow: "none" },
       y: { label: data.y, grid: true, tickFormat: figure, labelArrow: "none" },
       marks: [
         Plot.ruleY([0], { stroke: "var(--ink)" }),
-        Plot.ruleX([data.chosen], { stroke: "var(--ink)", strokeDasharray: "2 4", strokeWidth: 2 }),
-        Plot.text([data.chosen], { x: (x) => x, text: () => "chosen", frameAnchor: "top", textAnchor: data.chosen > 0.7 ? "end" : "start", dx: data.chosen > 0.7 ? -6 : 6, dy: 2, fill: "var(--ink)" }),
+        Plot.ruleX(chosen, { stroke: "var(--ink)", strokeDasharray: "2 4", strokeWidth: 2 }),
+        Plot.text(chosen, { x: (x) => x, text: () => "chosen", frameAnchor: "top", textAnchor: data.chosen > 0.7 ? "end" : "start", dx: data.chosen > 0.7 ? -6 : 6, dy: 2, fill: "var(--ink)" }),
         Plot.line(rows, { x: "x", y: "value", stroke: "var(--candidate)", strokeWidth: 2.5 }),
         Plot.line(rows.filter((row) => row.lower !== null), { x: "x", y: "lower", stroke: "var(--log)", strokeWidth: 2.5, strokeDasharray: "6 4" }),
         tip(rows, { x: "x", y: "value", title: (row) => `${percent(row.x)}: gain ${figure(row.value)}\nlikely to be proved: ${figure(row.lower)}\nchance to pass: ${percent(row.power)}` }),
