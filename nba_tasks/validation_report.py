@@ -34,9 +34,9 @@ PAGE = """<!doctype html>
   .text-success::before { content: "✓"; color: light-dark(#176f2c, #6fd3a8); font-weight: bold }
   .text-danger::before { content: "✗"; color: light-dark(#b3261e, #ff9b91); font-weight: bold }
   .text-warning::before { content: "!"; color: light-dark(#8a5a00, #f0c265); font-weight: bold }
-</style></head><body>
+</style></head><body><main>
 {% block content %}{% endblock %}
-</body></html>
+</main></body></html>
 """
 
 INDEX = """{% extends "page" %}{% block content %}<h1>{{ title }}: {{ "passed" if result.passed else "refused" }}</h1>
