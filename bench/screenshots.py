@@ -3,9 +3,8 @@
     make screenshots
 
 Starts a stack of its own and plays the demo through Airflow, but leaves the decision to a person: the candidate is
-approved at its page. Then it is judged again with a gain asked for that it does not have, and a second candidate is
-trained to whom lost customers and complaints are worth nothing. Every page is taken in light and dark, at 1280 and 390
-pixels.
+approved at its page. Then it is judged again with a gain asked for that it does not have, and a second candidate meets
+a gate that asks for more than anybody could gain. Every page is taken in light and dark, at 1280 and 390 pixels.
 """
 
 from __future__ import annotations
@@ -41,13 +40,8 @@ CHROMIUM = "/usr/bin/chromium"
 
 CAREFUL: dict[str, Any] = {"review": {"auto_promote": False}, "learning": {"trees": 20}}
 WHAT_IF = {"margin": 0.5}
-GREEDY: dict[str, Any] = {
-    "reward": {"lost_customer_value": 0},
-    "events": {"complaint": {"weight": 0, "harm": True}},
-    "layers": {"mix": 1.0},
-    "gate": {"horizon": 1},
-}
-"""Somebody who wants sales now: what people who are pestered do is not charged, and no step is too far."""
+DEMANDING: dict[str, Any] = {"gate": {"margin": 0.1, "min_power": 1e-12, "harm_min_events": 0}}
+"""Somebody who asks for a gain far beyond what there is, and for a test even where it has no chance: it is rejected."""
 
 
 @dataclass
@@ -185,10 +179,10 @@ def shoot(play: Play, folder: Path) -> None:
         play.airflow.unpause(play.dag("gate_what_if"))
         play.run("gate_what_if", **WHAT_IF)
         take(browser, play, "gate-deferred", f"{address}/what-if/1", folder)
-        write_programme(play.stack.settings.programmes, play.shipped, CAREFUL | GREEDY)
+        write_programme(play.stack.settings.programmes, play.shipped, CAREFUL | DEMANDING)
         rejected = play.train(seed=1)
         if rejected["verdict"] != "REJECT":
-            raise RuntimeError(f"a candidate to be rejected got {rejected['verdict']}: GREEDY is not greedy enough")
+            raise RuntimeError(f"a candidate to be rejected got {rejected['verdict']}: DEMANDING asks for too little")
         take(browser, play, "gate-rejected", f"/nba/gates/{rejected['gate_id']}", folder)
         take(browser, play, "gates", "/nba/gates", folder)
         browser.close()

@@ -280,7 +280,8 @@ def harm(
             else f"may be up to {distance:.2f} above that"
         )
     )
-    few = events < gate.harm_min_events
+    if few := events < gate.harm_min_events:
+        found += f"; {events:,.0f} such events speak of it, {gate.harm_min_events:g} are asked for"
     if lower > test.allowed and reliable:
         return RuleResult(rule, "reject", found, "learn with a heavier charge for this harm", figures)
     if upper < test.allowed and not few:

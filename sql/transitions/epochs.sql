@@ -114,7 +114,8 @@ attribute as (
         from member as m
         join history.customer_versions as v using (customer_key)
         cross join unnest(array[{{ mutable | map("literal") | join(", ") }}]::text[]) as a (name)
-        where v.batch_id <= :batch_id
+        -- Roughly what the last condition asks: nothing is unpacked of versions that our pulls found too late for it.
+        where v.batch_id <= :batch_id and v.seen_at < nba.midnight({{ ":as_of" if tonight else ":settled_on" }} + 1, '{{ zone }}')
     ) as told
     cross join lateral (select (known_at at time zone '{{ zone }}')::date + 1 as known_from offset 0) as local
     where known_from <= {{ ":as_of" if tonight else ":settled_on" }}  -- the day on which the last epoch may start
