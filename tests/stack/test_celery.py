@@ -90,7 +90,7 @@ class Cluster:
             return list(
                 connection.execute(
                     sa.text(
-                        "select customer_id, action_id, eligible_actions, probabilities, expected_value"
+                        "select customer_id, action_id, eligible_actions, probabilities, expected_values"
                         " from decisions where programme is not null order by 1"
                     )
                 )
