@@ -174,7 +174,7 @@ def tiles(report: Report, interval_days: int) -> list[Tile]:
         Tile("Judged on", f"{count(judged['customers'])} customers", "nobody learned from them"),
         Tile(
             "Chances logged",
-            percent(judged["logged_share"]),
+            percent(judged["logged_share"], 0 if judged["logged_share"] in (0, 1) else 1),
             "of the decisions; the rest is estimated" if judged["logged_share"] < 1 else "of the decisions",
         ),
         Tile(
@@ -194,13 +194,17 @@ def tiles(report: Report, interval_days: int) -> list[Tile]:
     )
     return [
         Tile("Gain a customer", signed(deciding["estimate"]), f"over {over}, after costs"),
-        # A test that was not held proves nothing.
-        *([surely] if report["opened"] else []),
+        *([surely] if _proves(report) else []),
         *found,
         Tile(
             "Counts like", f"{count(_effective_size(report))} windows", f"of {count(judged['windows'])}, once weighted"
         ),
     ]
+
+
+def _proves(report: Report) -> bool:
+    """A test that was not held proves nothing, nor does a log that does not describe its own decisions."""
+    return bool(report["opened"]) and all(r["status"] != "reject" for r in report["rules"] if r["rule"] == "sanity")
 
 
 def _effective_size(report: Report) -> float | None:

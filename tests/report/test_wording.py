@@ -88,9 +88,9 @@ def test_the_confidence_of_later_candidates_is_told_apart() -> None:
     assert len({wording.confidence(alpha) for alpha in shares}) == len(shares)
 
 
-def test_what_was_not_held_proves_nothing() -> None:
-    titles = [tile.title for tile in wording.tiles(report("DEFER", opened=False), 7)]
-    assert "Surely at least" not in titles
+def test_what_was_not_held_or_cannot_be_trusted_proves_nothing() -> None:
+    for nothing in (report("DEFER", opened=False), report("REJECT", sanity="reject")):
+        assert "Surely at least" not in [tile.title for tile in wording.tiles(nothing, 7)]
     assert "Surely at least" in [tile.title for tile in wording.tiles(report(), 7)]
 
 
