@@ -158,7 +158,7 @@ def publish(name: Name, as_of: AsOf = None, dry_run: bool = False) -> None:
         raise typer.Exit(1)
     for shard in _shown(range(programme.shards), "score"):
         steps.score(programme, day, version, shard)
-    steps.publish(programme, day, version, "terminal", dry_run=dry_run)
+    steps.publish(programme, day, version, "terminal, dry run" if dry_run else "terminal", dry_run=dry_run)
 
 
 @app.command()

@@ -126,6 +126,8 @@ def record(
                 on conflict (programme_id, list_date, run_id) do update
                 set policy_version = excluded.policy_version, dry_run = excluded.dry_run,
                     summary = excluded.summary, made_at = excluded.made_at
+                -- What was published stays as it is, whatever a later dry try of the same run finds.
+                where nba.lists.dry_run or not excluded.dry_run
                 """
             ),
             {

@@ -70,7 +70,7 @@ def weights_of(programme: Programme, event: str, asked: Sequence[float]) -> tupl
     today = programme.events[event].weight
     if not asked and not today:
         raise ParetoError(f"{event} weighs nothing today: say which weights to compare, e.g. --weight=-1 --weight=-5")
-    return tuple(asked) or tuple(today * multiple for multiple in MULTIPLES)
+    return tuple(asked) or tuple(today * multiple + 0.0 for multiple in MULTIPLES)  # 0 has no sign
 
 
 def sweep(
@@ -173,10 +173,11 @@ WIDTH = 16
 
 def heading(programme: Programme, catalogue: Catalogue, outcomes: Sequence[str]) -> str:
     """The columns' names, under what one figure is."""
-    columns = ["value today", *outcomes, *catalogue.ids]
+    columns = ["counts like", "value today", *outcomes, *catalogue.ids]
     return (
         f"Of 1,000 customers in {programme.gate.horizon} decisions; value at today's weights, ± "
-        f"{1 - programme.gate.alpha:.0%}; then each action's share of the decisions.\n"
+        f"{1 - programme.gate.alpha:.0%}; each action's share of the decisions; and how many windows the figures "
+        "rest on: of few, no interval can be trusted.\n"
         f"{'':>22}" + "".join(f"{column[: WIDTH - 1]:>{WIDTH}}" for column in columns)
     )
 
@@ -185,7 +186,8 @@ def line(weighed: Weighed, event: str, outcomes: Sequence[str], alpha: float) ->
     """One weight's figures."""
     name = "logged" if weighed.weight is None else f"{event} {weighed.weight:g}"
     estimates = [weighed.value, *(weighed.outcomes[outcome] for outcome in outcomes)]
-    cells = [_per_thousand(estimate, alpha) for estimate in estimates] + [f"{share:.0%}" for share in weighed.shares]
+    cells = [f"{weighed.effective_size:,.0f}", *(_per_thousand(estimate, alpha) for estimate in estimates)]
+    cells += [f"{share:.0%}" for share in weighed.shares]
     return f"{name[:22]:>22}" + "".join(f"{cell:>{WIDTH}}" for cell in cells)
 
 

@@ -6,6 +6,7 @@ Aliases: `version_0` (business as usual), `challenger` (judged last), `champion`
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 import time
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import mlflow
 
     from nba_tasks.policy_store import StoredPolicy
+
+log = logging.getLogger("nba_tasks")
 
 Alias = Literal["version_0", "challenger", "champion", "previous"]
 
@@ -159,11 +162,16 @@ def rollback(programme: Programme) -> tuple[int, int]:
     RegistryError
         There is no champion, or nothing before it.
     """
+    from mlflow.exceptions import MlflowException
+
     current, before = version_of(programme, "champion"), version_of(programme, "previous")
     if current is None or before is None or before == current:
         raise RegistryError(f"{programme.programme} has no earlier champion to go back to")
     name(programme, "champion", before)
-    client().delete_registered_model_alias(programme.programme, "previous")
+    try:
+        client().delete_registered_model_alias(programme.programme, "previous")
+    except MlflowException:  # a `previous` that is the champion counts as none, so that it may stay
+        log.warning("%s: the alias previous still names version %s", programme.programme, before)
     return current, before
 
 

@@ -106,7 +106,7 @@ def roll_back(
             raise registry.RegistryError(f"version {champion} is in use now, no longer version {expected}: look again")
         before = registry.version_of(programme, "previous")
         if champion is not None and before is not None:
-            # Written first: where the registry then fails, nothing of it stays. Written last, its reason could be lost.
+            # Written first: where the registry cannot move the champion, no row stays; written last, it could be lost.
             ledger.rolled_back(connection, programme, champion, before, decided_by, comment)
         return registry.rollback(programme)
 

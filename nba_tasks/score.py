@@ -112,6 +112,22 @@ def permitted(eligible: BoolArray, arm: NDArray[np.str_]) -> BoolArray:
     return np.asarray(np.where(left_alone[:, None], only_no_action, eligible), dtype=bool)
 
 
+def scored_as_now(warehouse: Engine, programme: Programme, as_of: dt.date, version: int) -> bool:
+    """Whether the programme file as it is now would score a night with a version as it was scored."""
+    with warehouse.connect() as connection:
+        batch = read_batch(connection, programme, as_of)
+        found = connection.scalars(
+            sa.text(
+                """
+                select distinct fingerprint from nba.scored_shards
+                where programme_id = :programme_id and as_of = :as_of and policy_version = :version
+                """
+            ),
+            {"programme_id": batch.programme_id, "as_of": as_of, "version": version},
+        ).all()
+        return set(found) == {shape_of(connection, programme, batch).fingerprint(tonight=True)}
+
+
 def score_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: int, serve: Serving) -> int:
     """Score the due customers of one shard into `nba.scores`, in one transaction that replaces an earlier try.
 

@@ -227,6 +227,11 @@ def plan_night(programme: Programme, as_of: dt.date, *, dry_run: bool = False) -
 
     That is: there is no policy yet, the list is out already, or the programme is stopped. The last two do not keep a
     dry run from showing what the list would be.
+
+    Raises
+    ------
+    PublishError
+        A dry run would score anew what a published list rests on.
     """
     from nba_tasks import publish as publishing
     from nba_tasks import score
@@ -238,7 +243,8 @@ def plan_night(programme: Programme, as_of: dt.date, *, dry_run: bool = False) -
                 "%s is %s. Nothing is published until `nba resume %s`", programme.programme, why, programme.programme
             )
             return None
-    if not dry_run and (done := publishing.published(crm(programme), programme, as_of)):
+    done = publishing.published(crm(programme), programme, as_of)
+    if done and not dry_run:
         log.info(
             "%s is published already (version %s, %s decisions, %s to send) and stays as it is",
             as_of,
@@ -253,6 +259,11 @@ def plan_night(programme: Programme, as_of: dt.date, *, dry_run: bool = False) -
             "%s has no champion yet: nothing is written. Approve a candidate in the promotion review, or set "
             "publish.serve_version_0 to list business as usual meanwhile",
             programme.programme,
+        )
+    if done and version == done.policy_version and not score.scored_as_now(warehouse(), programme, as_of, version):
+        raise publishing.PublishError(
+            f"the list of {as_of} is out, and rests on scores of version {version} under another programme file than "
+            "today's: a dry run would replace them. Try the file on another night"
         )
     return version
 

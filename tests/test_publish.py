@@ -113,6 +113,31 @@ def test_a_past_or_dry_night_writes_nothing(trained: Installation, night: Callab
         assert rows(trained, "select count(*) from decisions where programme is not null") == [(0,)]
 
 
+def test_a_dry_run_shows_a_list_that_is_out_already_and_changes_nothing(
+    trained: Installation, night: Callable[..., Any]
+) -> None:
+    published = night()
+    kept = rows(trained, "select * from decisions where programme is not null order by 1")
+    known = trained.databases.rows("select run_id, dry_run, summary from nba.lists")
+    dry = night(scored=True, dry_run=True)
+    assert not dry.written
+    assert dry.decisions == published.decisions
+    assert rows(trained, "select * from decisions where programme is not null order by 1") == kept
+    assert trained.databases.rows("select run_id, dry_run, summary from nba.lists") == known
+
+
+def test_a_dry_run_never_replaces_what_a_published_list_rests_on(
+    trained: Installation, night: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = night().policy_version
+    monkeypatch.setattr(score, "version_to_serve", lambda programme: version)
+    assert steps.plan_night(trained.programme, AS_OF) is None
+    assert steps.plan_night(trained.programme, AS_OF, dry_run=True) == version
+    other = trained.programme.model_copy(update={"rules": trained.programme.rules[:1]})
+    with pytest.raises(publish.PublishError, match="a dry run would replace them"):
+        steps.plan_night(other, AS_OF, dry_run=True)
+
+
 def test_consent_withdrawn_after_scoring_is_respected(trained: Installation, night: Callable[..., Any]) -> None:
     """Everybody takes back consent to e-mail between scoring and publishing: redrawn, nobody dropped, none mailed."""
     with crm_changed(

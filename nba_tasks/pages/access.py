@@ -3,7 +3,7 @@
 | to | a person needs, in Airflow's words |
 |---|---|
 | see gates, lists and policies | to read the programme's promotion review DAG |
-| approve, reject, go back to the champion before | to answer that DAG's required actions |
+| approve, reject, go back to the champion before | to answer that DAG's required actions (as a named reviewer) |
 | see customers' rows | to start runs of the programme's nightly actions DAG: who may make the list may read it |
 """
 

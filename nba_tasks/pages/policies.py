@@ -15,6 +15,7 @@ from nba_tasks.pages import forms, mlflow_rest
 from nba_tasks.pages.access import Visitor, VisitorDep
 from nba_tasks.pages.programmes import programme_named
 from nba_tasks.pages.rendering import page, pages_of
+from nba_tasks.programme import ProgrammeError
 
 router = APIRouter(prefix="/policies")
 
@@ -69,7 +70,7 @@ def _may_roll_back(visitor: Visitor, programme: str) -> bool:
         return False
     try:
         reviewers = programme_named(programme).review.reviewers
-    except HTTPException:  # whose file is gone serves nobody: there is nothing to go back to
+    except (HTTPException, ProgrammeError):  # its file is gone or faulty, and with it who may: the terminal can
         return False
     return not reviewers or str(visitor.user.get_id()) in reviewers
 
@@ -144,5 +145,7 @@ def roll_back(
     except registry.RegistryError as error:
         raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
     except MlflowException as error:
-        raise HTTPException(HTTPStatus.BAD_GATEWAY, f"MLflow does not answer; nothing was changed. {error}") from None
+        raise HTTPException(
+            HTTPStatus.BAD_GATEWAY, f"MLflow does not answer: look which version is in use before trying again. {error}"
+        ) from None
     return RedirectResponse(f"{request.scope.get('root_path', '')}/policies/{programme}", HTTPStatus.SEE_OTHER)

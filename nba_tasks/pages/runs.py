@@ -27,7 +27,9 @@ async def summary(request: Request, visitor: VisitorDep, dag_id: str, run_id: st
     """What a run did."""
     programme, _, kind = dag_id.rpartition(".")
     if kind not in DAGS:
-        return page(request, "run.html", kind="", programme=programme)
+        parts = ("batch", "day", "gate", "night", "outcomes", "transitions", "validation")
+        nothing: dict[str, Any] = dict.fromkeys(parts)
+        return page(request, "run.html", kind="", programme=programme, **nothing)
     visitor.require(programme)
     day = await _day(request, dag_id, run_id) if kind == "contact_history" else None
     found = await run_in_threadpool(_found, programme, run_id, day)

@@ -150,6 +150,9 @@ def copy_of_the_gate(made: Installation, **changes: Any) -> int:
 
 
 def _fill(made: Installation) -> None:
+    with made.crm.begin() as connection:
+        publish.ensure_tables(connection, made.programme)
+    _empty(made)  # other tests may have published here
     with made.warehouse.begin() as connection:
         connection.exec_driver_sql("update nba.gates set verdict = 'PROMOTE', propensities = 'logged'")
     decided = {"decided_by": "auto_promote", "decided_at": dt.datetime(2026, 6, 4, 9, tzinfo=dt.UTC)}

@@ -118,6 +118,13 @@ def test_only_static_files_are_served(site: Site, name: str) -> None:
         assert "import" not in vera.get(f"/nba/static/{name}").text
 
 
+def test_the_page_beside_a_run_of_another_dag_says_so(site: Site) -> None:
+    with site.visit("uma") as uma:
+        page = uma.get("/nba/runs/somebodys.dag/a run")
+    assert page.status_code == 200
+    assert "none of the next-best-action workflow" in page.text
+
+
 def test_every_page_says_what_it_may_load(site: Site) -> None:
     with site.visit("vera") as vera:
         for path in ("/nba/gates", "/nba/lists", "/nba/gates/99999", "/nba/static/pages.css"):

@@ -49,5 +49,23 @@ def test_the_choice_of_a_policy_that_knows_no_values() -> None:
     ]
 
 
+def test_what_kept_an_action_out_is_told() -> None:
+    score = {"eligible": 0b1011, "probability": [0.5, 0.3, 0.0, 0.2], "expected_value": [1.0, 2.0, 3.0, 4.0]}
+    score |= {"probability": [0.5, 0.3, 0.0, 0.0]}
+    decision = {
+        "action_id": "no_action",
+        "eligible_actions": ["no_action"],
+        "probabilities": [1.0],
+        "expected_values": [1.0],
+    }
+    (chart,) = choice({0: "no_action", 1: "email", 2: "mail", 3: "call"}, score, decision)
+    assert {row["label"]: row["note"] for row in chart.data["rows"]} == {
+        "no_action": "worth 1",
+        "email": "no longer possible when the list was made",
+        "mail": "not allowed",
+        "call": "too seldom done to such customers",
+    }
+
+
 def test_nobody_decided_and_nobody_scored() -> None:
     assert choice({}, None, None) == []

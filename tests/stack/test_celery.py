@@ -145,7 +145,8 @@ def all_but_one(cluster: Cluster, night: Run, task: str, seconds: float = 180) -
     deadline = time.monotonic() + seconds
     while True:
         states = {found.name: found.state for found in cluster.airflow.look(night).tasks if found.task_id == "score"}
-        if len(states) > 1 and {name for name, state in states.items() if state != "success"} == {task}:
+        done = [state for name, state in states.items() if name != task]
+        if states.get(task) == "running" and done and set(done) == {"success"}:
             return
         assert time.monotonic() < deadline, states
         time.sleep(0.5)
@@ -153,9 +154,13 @@ def all_but_one(cluster: Cluster, night: Run, task: str, seconds: float = 180) -
 
 def kill_the_one_at_work(cluster: Cluster) -> None:
     """Kill the worker that runs a task, and the task with it: a machine that is gone."""
-    processes = {name: session_members(worker.pid_file) for name, worker in cluster.workers.items()}
-    idle, at_work = sorted(processes.values(), key=len)
-    assert len(idle) < len(at_work), "a worker at work has forked its task"
+    deadline = time.monotonic() + 30
+    while True:
+        idle, at_work = sorted((session_members(worker.pid_file) for worker in cluster.workers.values()), key=len)
+        if len(idle) < len(at_work):  # the task's own process; that of the other worker's last task has ended
+            break
+        assert time.monotonic() < deadline, "no worker has forked a task"
+        time.sleep(0.5)
     for process in at_work:
         os.kill(process.pid, signal.SIGKILL)
 

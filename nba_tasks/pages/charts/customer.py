@@ -71,13 +71,17 @@ def _scored(actions: Mapping[int, str], score: Row) -> list[Odds]:
 
 
 def _kept_from(actions: Mapping[int, str], score: Row, possible: set[str]) -> list[tuple[str, float | None, str]]:
-    """Actions without a chance, what they would be worth, and whether a rule or want of support kept them out."""
+    """Actions without a chance, what they would be worth, and what kept them out."""
+
+    def why(index: int) -> str:
+        if not score["eligible"] & (1 << index):
+            return "not allowed"
+        if score["probability"][index] > 0:
+            return "no longer possible when the list was made"
+        return "too seldom done to such customers"
+
     return [
-        (
-            actions[index],
-            value,
-            "too seldom done to such customers" if score["eligible"] & (1 << index) else "not allowed",
-        )
+        (actions[index], value, why(index))
         for index, value in enumerate(score["expected_value"])
         if actions[index] not in possible
     ]
