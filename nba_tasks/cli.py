@@ -69,6 +69,13 @@ def _shown(shards: Sequence[int], step: str) -> Iterator[int]:
         yield from bar
 
 
+def _build_transitions(programme: Programme, day: dt.date) -> None:
+    from nba_tasks import steps
+
+    for shard in _shown(steps.plan_training(programme, day), "transitions"):
+        steps.build_transitions(programme, day, shard)
+
+
 @app.command()
 def check(name: Name) -> None:
     """Compare a source database with the contract and list what is missing or wrong."""
@@ -105,12 +112,11 @@ def history(name: Name, as_of: AsOf = None) -> None:
 @app.command()
 def readiness(name: Name, as_of: AsOf = None) -> None:
     """Say in plain words what the programme's log can decide, and when start-up mode would let a gate decide."""
-    from nba_tasks import readiness_report, steps
+    from nba_tasks import readiness_report
 
     programme = _programme(name)
     day = _date(programme, as_of)
-    for shard in _shown(steps.plan_training(programme, day), "transitions"):
-        steps.build_transitions(programme, day, shard)
+    _build_transitions(programme, day)
     for line in readiness_report.look(programme, day).lines():
         typer.echo(line)
 
@@ -122,8 +128,7 @@ def train(name: Name, as_of: AsOf = None, seed: int = 0) -> None:
 
     programme = _programme(name)
     day = _date(programme, as_of)
-    for shard in _shown(steps.plan_training(programme, day), "transitions"):
-        steps.build_transitions(programme, day, shard)
+    _build_transitions(programme, day)
     steps.gate(programme, day, steps.learn(programme, day, seed=seed))
 
 
@@ -137,12 +142,11 @@ def pareto(
     seed: int = 0,
 ) -> None:
     """Show what other weights of an event would have chosen, and what that costs; nothing is put to use."""
-    from nba_tasks import pareto, steps
+    from nba_tasks import pareto
 
     programme = _programme(name)
     day = _date(programme, as_of)
-    for shard in _shown(steps.plan_training(programme, day), "transitions"):
-        steps.build_transitions(programme, day, shard)
+    _build_transitions(programme, day)
     pareto.look(programme, day, event, weight or (), seed=seed, mix=mix, say=typer.echo)
 
 

@@ -51,27 +51,15 @@ async def panel(request: Request, visitor: Visitor, gate: Mapping[str, Any]) -> 
     refused = await _refused(gate)
     review = await waiting(request, gate)
     if review is None:
-        return refused or Panel(
-            "locked",
-            "Nobody has been asked yet",
-            "A review has to wait for the answer. It starts by itself after a gate; by hand, start the promotion "
-            f"review DAG with gate {gate['gate_id']}.",
-            f"{_airflow(request)}/dags/{gate['programme']}.promotion_review",
-            "Open the promotion review DAG",
-        )
+        why = "A review has to wait for the answer. It starts by itself after a gate; by hand"
+        return refused or _nobody_waits(request, gate, "Nobody has been asked yet", why)
     if review["response_received"]:
         return await _answered(request, gate, review)
     if review["task_instance"]["state"] not in WAITS:
-        return refused or Panel(
-            "locked",
-            "The review no longer waits",
-            "It was ended in Airflow before anybody answered. To decide, start the promotion review DAG with gate "
-            f"{gate['gate_id']}.",
-            f"{_airflow(request)}/dags/{gate['programme']}.promotion_review",
-            "Open the promotion review DAG",
-        )
-    if why := _not_for(visitor, gate, review):
-        return refused or Panel("locked", "Waiting for a decision", why)
+        why = "It was ended in Airflow before anybody answered. To decide"
+        return refused or _nobody_waits(request, gate, "The review no longer waits", why)
+    if not_theirs := _not_for(visitor, gate, review):
+        return refused or Panel("locked", "Waiting for a decision", not_theirs)
     if refused:  # what it asks is still open in Airflow's list of required actions
         return replace(refused, answers=("Reject",))
     return Panel(
@@ -80,6 +68,17 @@ async def panel(request: Request, visitor: Visitor, gate: Mapping[str, Any]) -> 
         "Approving puts the new policy to use from the next list on. Rejecting changes nothing. Without an answer the "
         "review ends as rejected.",
         answers=("Approve", "Reject"),
+    )
+
+
+def _nobody_waits(request: Request, gate: Mapping[str, Any], title: str, why: str) -> Panel:
+    """There is no review to answer; `why` goes on with how to start one."""
+    return Panel(
+        "locked",
+        title,
+        f"{why}, start the promotion review DAG with gate {gate['gate_id']}.",
+        f"{_airflow(request)}/dags/{gate['programme']}.promotion_review",
+        "Open the promotion review DAG",
     )
 
 
