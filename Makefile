@@ -127,6 +127,10 @@ study-learning: setup ## learned policies beside every baseline where the truth 
 bench-gate: setup ## the gate's seconds beside bare prediction: WINDOWS=400000
 	@$(BIN)/python -m bench.gate_speed --windows $(or $(WINDOWS),400000)
 
+.PHONY: bench-learning
+bench-learning: setup ## a sweep over frozen trees beside one that trains anew: TRANSITIONS=5000000
+	@$(BIN)/python -m bench.learning_speed --transitions $(or $(TRANSITIONS),5000000)
+
 study-hillstrom: setup ## every estimator against the randomised truth: DATA=hillstrom.csv.xz, QUICK=1, MINUTES=7
 	@if [ -z "$(DATA)" ]; then echo 'say where the data is: make study-hillstrom DATA=path/to/hillstrom.csv.xz' >&2; exit 1; fi
 	@$(BIN)/python -m bench.study_hillstrom "$(DATA)" $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))

@@ -22,6 +22,7 @@ from bench.gate_settings import (
     critics_of,
     fitted_behaviour,
     gate_of,
+    learned_rewards,
     question,
     seeded,
 )
@@ -30,6 +31,7 @@ from nba_tasks.bounds import Estimate, Tails, bootstrap_interval, sequence_bound
 from nba_tasks.estimators import Critic
 from nba_tasks.gate import Placebo, Sample, Verdict, judge
 from nba_tasks.gate.harms import compare_harm
+from nba_tasks.gate.robust import robust_bounds
 from nba_tasks.simulators.tabular import HARMS, LOGGING, VERSION_0
 
 Floats = NDArray[np.float64]
@@ -235,6 +237,8 @@ def play_coverage(setting: Setting, number: int) -> Record:
         "t": (estimate.lower(alpha), estimate.upper(alpha)),
         "sequence": always,
     }
+    robust = robust_bounds(sample, played.probabilities(asked.candidate), alpha, learned_rewards(setting.market))
+    found["betting"] = (robust.lower, robust.upper)
     if setting.customers <= 2_000:
         found["BCa"] = bootstrap_interval(influence, sample.clusters, 2 * alpha, 500, seed=number)
     missed = {name: [bool(low > gain), bool(high < gain)] for name, (low, high) in found.items()}

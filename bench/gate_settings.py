@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nba_tasks.dataset import IntArray, Transitions
-from nba_tasks.estimators import Critic
+from nba_tasks.estimators import Critic, charged
 from nba_tasks.gate import Sample
 from nba_tasks.learners.behaviour import BehaviourModel
 from nba_tasks.learners.fqe import fit_fqe_of_several, forest_on_returns, values_by_step
@@ -159,6 +159,14 @@ def critics_of(setting: Setting) -> tuple[list[Floats], list[Floats]]:
     found = values_by_step(models, STATES[:, None].astype(np.float32)).astype(np.float64)
     mine, theirs = ([np.zeros((6, 3)), *by_step] for by_step in found)
     return mine, theirs
+
+
+@cache
+def learned_rewards(market: Market) -> tuple[float, float]:
+    """The range of a decision's reward on a learn log."""
+    log = MARKETS[market].simulate(LOGGING, LEARN_CUSTOMERS, 8, seeded(f"rewards {market}", 0))
+    reward = charged(log.reward, log.lost, MARKETS[market].lost_customer_value)
+    return float(reward.min()), float(reward.max())
 
 
 @cache

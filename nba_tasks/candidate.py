@@ -117,7 +117,14 @@ class Trial:
             ),
             weeks=_weeks(programme, side.data),
             interval_days=programme.grid.interval_days,
+            reward_range=self.reward_range,
         )
+
+    @property
+    def reward_range(self) -> tuple[float, float]:
+        """Lowest and highest reward of a decision among the customers who taught."""
+        taught = self.sample("learn").reward
+        return float(taught.min()), float(taught.max())
 
     @property
     def prices(self) -> Prices | None:

@@ -18,6 +18,7 @@ from nba_tasks.gate.figures import Figure, OutcomeFigure, estimate_figures, outc
 from nba_tasks.gate.harms import compare_harm
 from nba_tasks.gate.placebo import Placebo
 from nba_tasks.gate.plain import plain
+from nba_tasks.gate.robust import Robust, robust_bounds
 from nba_tasks.gate.rules import Deciding, RuleResult, Volume
 from nba_tasks.gate.sample import GateError, Sample, check_probabilities
 from nba_tasks.gate.sensitivity import Sensitivity, Yardstick, sensitivity
@@ -63,6 +64,8 @@ class Verdict:
     mean_weights : mapping of policy to its tested mean weights
     bootstrap : (lower, upper) or None
         BCa interval of the deciding difference; reported, never decisive.
+    robust : Robust or None
+        Bounds that assume nothing about tails; reported, never decisive. None where no reward range was given.
     sensitivity : Sensitivity or None
         None where every propensity was logged.
     placebo : Placebo or None
@@ -78,6 +81,7 @@ class Verdict:
     outcomes: tuple[OutcomeFigure, ...] = ()
     mean_weights: Mapping[str, tuple[MeanWeight, ...]] | None = None
     bootstrap: tuple[float, float] | None = None
+    robust: Robust | None = None
     sensitivity: Sensitivity | None = None
     placebo: Placebo | None = None
 
@@ -105,6 +109,7 @@ def judge(
     yardstick: Yardstick | None = None,
     weeks: float | None = None,
     interval_days: int | None = None,
+    reward_range: tuple[float, float] | None = None,
     bootstrap_replicates: int = 1000,
 ) -> Verdict:
     """Apply all rules to one candidate.
@@ -135,6 +140,8 @@ def judge(
         Length of the evaluated log, for remedies in weeks.
     interval_days : int, optional
         The grid's, for remedies.
+    reward_range : (lowest, highest), optional
+        Of one decision's reward, as other customers showed it: for the robust bounds.
     bootstrap_replicates : int
         0 leaves the bootstrap interval out.
 
@@ -152,6 +159,7 @@ def judge(
     odds = None
     if sample.logged_share < 1:
         odds = sensitivity(sample, weights, critics, deciding.alpha, gate.margin, yardstick)
+    robust = robust_bounds(sample, candidate, deciding.alpha, reward_range) if reward_range else None
     estimates = tuple(estimate_figures(sample, weights, critics, gate.alpha))
     tests = {
         "candidate": mean_weights(sample, candidate, weights["candidate"]),
@@ -179,6 +187,7 @@ def judge(
         outcomes=tuple(outcome_figures(sample, weights, gate.alpha)),
         mean_weights=tests,
         bootstrap=_bootstrap(sample, influence, gate.alpha, bootstrap_replicates),
+        robust=robust,
         sensitivity=odds,
         placebo=placebo,
     )

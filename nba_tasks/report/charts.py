@@ -104,6 +104,44 @@ def _gain(report: Report, over: str) -> Iterator[Chart]:
     )
 
 
+def _bounds(report: Report, over: str) -> Iterator[Chart]:
+    """How sure the gain is, by bounds that assume less and less."""
+    deciding, robust = report["deciding"], report.get("robust")
+    if not deciding or not robust:
+        return
+    value = deciding["estimate"]
+    found = [("all looks at once (confidence sequence)", "sequence", value, deciding["sequence"])]
+    if deciding["bound"] == "t":
+        found.insert(0, ("one look (t, corrected for skewness)", "t", value, (deciding["lower"], deciding["upper"])))
+    if report["bootstrap"]:
+        found.append(("customers drawn again (BCa bootstrap)", "bootstrap", value, report["bootstrap"]))
+    robust_name = "all looks, whatever the tails (betting)"
+    found.append((robust_name, "robust", robust["estimate"], (robust["lower"], robust["upper"])))
+    rows = [
+        {
+            "label": label + (": decides" if name == deciding["bound"] else ""),
+            "kind": "candidate" if name == deciding["bound"] else "other",
+            "value": estimate,
+            "lower": low,
+            "upper": high,
+        }
+        for label, name, estimate, (low, high) in found
+    ]
+    side, resampled = percent(deciding["alpha"], 2), percent(deciding["family_alpha"] / 2, 2)
+    yield Chart(
+        "bounds",
+        "forest",
+        "How sure the gain is, if one assumes less",
+        f"The same gain between other bounds. Each end errs with at most {side} (the bootstrap's with {resampled}). "
+        "The fewer assumptions, the wider: the last holds for any size of order and weight, judges one window of each "
+        f"customer, and takes a decision's reward to lie between {plain(robust['lowest_reward'])} and "
+        f"{plain(robust['highest_reward'])}, the range seen while learning. Which one decides was fixed beforehand.",
+        {"rows": rows, "x": f"gain per customer over {over}", "zero": True},
+        ("bound", "gain", "range"),
+        [(row["label"], signed(row["value"]), in_range(row, signed)) for row in rows],
+    )
+
+
 def _outcomes(report: Report, over: str) -> Iterator[Chart]:
     """Each objective by itself, as a share of what the incumbent has of it."""
     by_name: dict[str, dict[str, Mapping[str, Any]]] = {}
@@ -334,5 +372,6 @@ def _state_map(report: Report, over: str) -> Iterator[Chart]:
 
 
 PARTS = (
-    _values, _gain, _outcomes, _segments, _action_mix, _state_map, _mix, _weight_tail, _calibration, _by_epsilon,
+    _values, _gain, _bounds, _outcomes, _segments, _action_mix, _state_map, _mix, _weight_tail, _calibration,
+    _by_epsilon,
 )  # fmt: skip

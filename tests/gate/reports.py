@@ -16,7 +16,7 @@ from tests.tiny_mdp import BETTER, LOGGING, Floats, by_row
 def make_report(n: int, shown: Exhibits | None = None, candidate: Floats = HALF_BETTER) -> dict[str, Any]:
     """Of `n` customers; `shown` replaces what is shown beside the verdict."""
     sample, log = make_sample(n)
-    verdict = judge(sample, by_row(candidate, log), SMALL, bootstrap_replicates=20)
+    verdict = judge(sample, by_row(candidate, log), SMALL, bootstrap_replicates=20, reward_range=(-0.5, 1.5))
     steps = {mix: by_row((1 - mix) * LOGGING + mix * BETTER, log) for mix in (0.2, 0.5, 1.0)}
     choice = choose_mix(sample, steps.__getitem__, SMALL, gate_customers=n, mixes=tuple(steps))
     content = {

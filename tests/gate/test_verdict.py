@@ -67,7 +67,7 @@ def test_the_report_is_json_with_a_stable_schema() -> None:
     assert plain["schema"] == SCHEMA == 2
     assert set(plain) == {
         "schema", "verdict", "needs_person", "rules", "judged", "deciding", "estimates", "outcomes", "mean_weights",
-        "bootstrap", "sensitivity", "placebo", "reasons",
+        "bootstrap", "robust", "sensitivity", "placebo", "reasons",
     }  # fmt: skip
     assert [rule["rule"] for rule in plain["rules"]] == [
         "evidence", "sanity", "placebo", "value", "harm:left", "tail", "agreement", "propensities",

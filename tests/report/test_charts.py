@@ -10,7 +10,16 @@ from nba_tasks import ledger
 from nba_tasks.report import Chart, charts_of_gate
 from tests.loop import Installation
 
-LATER_PARTS = ("policies", "segments", "action_mix", "weight_tail", "calibration", "value_by_epsilon", "state_map")
+LATER_PARTS = (
+    "robust",
+    "policies",
+    "segments",
+    "action_mix",
+    "weight_tail",
+    "calibration",
+    "value_by_epsilon",
+    "state_map",
+)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +43,8 @@ def drawn(chart: Chart) -> int:
 def test_every_part_of_a_report_has_its_chart(report: dict[str, object]) -> None:
     found = {chart.name: chart for chart in charts_of_gate(report, "2 weeks")}
     assert list(found) == [
-        "values", "gain", "outcomes", "segments", "action-mix", "state-map", "mix", "weight-tail", "calibration",
-        "value-by-epsilon",
+        "values", "gain", "bounds", "outcomes", "segments", "action-mix", "state-map", "mix", "weight-tail",
+        "calibration", "value-by-epsilon",
     ]  # fmt: skip
 
 

@@ -66,8 +66,8 @@ def test_no_text_leaves_a_picture_or_covers_another(report: dict[str, Any], long
 def test_pictures_are_png_by_name(report: dict[str, Any]) -> None:
     pictures = pictures_of(report, 7)
     assert set(pictures) == {
-        "values", "gain", "outcomes", "segments", "action_mix", "state_map", "mix", "weight_tail", "calibration",
-        "value_by_epsilon",
+        "values", "gain", "bounds", "outcomes", "segments", "action_mix", "state_map", "mix", "weight_tail",
+        "calibration", "value_by_epsilon",
     }  # fmt: skip
     assert all(png.startswith(b"\x89PNG") for png in pictures.values())
 
