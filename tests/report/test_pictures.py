@@ -48,7 +48,7 @@ def shown_texts(figure: Figure) -> Iterator[Text]:
 def test_no_text_leaves_a_picture_or_covers_another(report: dict[str, Any], long: bool) -> None:
     """Every tick label, annotation, title and legend, as it is laid out."""
     charts = charts_of_gate(with_long_names(report) if long else report, "4 weeks")
-    assert len(charts) == 10
+    assert len(charts) == 11
     for chart in charts:
         figure = drawn(chart)
         figure.savefig(io.BytesIO())
