@@ -127,6 +127,18 @@ study-learning: setup ## learned policies beside every baseline where the truth 
 bench-gate: setup ## the gate's seconds beside bare prediction: WINDOWS=400000
 	@$(BIN)/python -m bench.gate_speed --windows $(or $(WINDOWS),400000)
 
+PEERS := .tools/peers
+$(PEERS)/.installed: bench/peers-requirements.txt $(INSTALLED)
+	@$(BIN)/python -m venv --clear $(PEERS); \
+	echo "installing the peers into $(PEERS)"; \
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r $<; \
+	for site in $(PEERS)/lib/python*/site-packages; do echo "$(CURDIR)/$(VENV)/lib/$$(basename $$(dirname $$site))/site-packages" > $$site/project.pth; done; \
+	touch $@
+
+.PHONY: bench-peers
+bench-peers: $(PEERS)/.installed ## d3rlpy's policies beside ours, in an environment of its own; QUICK=1; MINUTES=7: then go on later
+	@PYTHONPATH=. $(PEERS)/bin/python -W ignore -m bench.peers $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
+
 .PHONY: bench-learning
 bench-learning: setup ## a sweep over frozen trees beside one that trains anew: TRANSITIONS=5000000
 	@$(BIN)/python -m bench.learning_speed --transitions $(or $(TRANSITIONS),5000000)

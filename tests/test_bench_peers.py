@@ -1,0 +1,60 @@
+"""What of the comparison needs no peer: the choice of a trial, the table and the targets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.peers import OURS, PEERS, log_of_testbed, targets_of, told, worth_of
+from bench.replicates import Record
+from nba_tasks.dataset import FloatArray
+from nba_tasks.learners.behaviour import BehaviourModel
+from nba_tasks.policy import QFunction, ServedPolicy
+from nba_tasks.train import fit_values
+
+
+class Reversed:
+    """The opposite of some action values."""
+
+    def __init__(self, q: QFunction) -> None:
+        self.q = q
+
+    def values(self, state: FloatArray) -> FloatArray:
+        return np.asarray(-self.q.values(state))
+
+
+def test_the_select_split_tells_a_good_trial_from_a_bad_one() -> None:
+    log = log_of_testbed(3)
+    behaviour = BehaviourModel.fit(log.learn, seed=0)
+    likely = behaviour.probabilities(log.learn.state, log.learn.eligible_target)
+    good = fit_values(log.programme, log.learn, log.catalogue, likely, 0).q
+    served = [ServedPolicy(behaviour, q, behaviour, support=0.0, mix=1.0, epsilon=0.0) for q in (good, Reversed(good))]
+    worth = worth_of(log, served)
+    assert worth[0] > worth[1] + 1
+
+
+def records(gain: float) -> tuple[list[Record], list[Record]]:
+    """Two testbeds and eight markets in which this project earns `gain` more than every peer."""
+    testbeds: list[Record] = [{"share": {OURS: 1.0, **dict.fromkeys(PEERS, 0.9)}}] * 2
+    seconds = dict.fromkeys((OURS, *PEERS), 60.0)
+    markets: list[Record] = [
+        {
+            "value": {OURS: 5.0, **dict.fromkeys(PEERS, 5.0 - gain)},
+            "gain": {name: [gain + 0.001 * i, 0.1] for name in PEERS},
+            "seconds": seconds,
+        }
+        for i in range(8)
+    ]
+    return testbeds, markets
+
+
+def test_losses_are_told_and_fall_short() -> None:
+    testbeds, markets = records(-0.5)
+    table = told(testbeds, markets, dict.fromkeys((OURS, *PEERS), 1.0))
+    assert "0 / 8 of 8" in table[-1]
+    assert {str(t).split()[-1] for t in targets_of(testbeds, markets, quick=False)[1:]} == {"short"}
+
+
+def test_gains_are_told_and_hold() -> None:
+    testbeds, markets = records(0.5)
+    assert "8 / 0 of 8" in told(testbeds, markets, dict.fromkeys((OURS, *PEERS), 1.0))[-1]
+    assert all(target.holds for target in targets_of(testbeds, markets, quick=False))
