@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bench.learning_speed import DISCOUNT, ENDLESS, Fit, fit, greedy_value, log_of
+from bench.gate_speed import DISCOUNT
+from bench.learning_speed import ENDLESS, Fit, fit, greedy_value, log_of
 from nba_tasks.dataset import FloatArray
 from nba_tasks.simulators.tabular import LOGGING, RETAIL, Floats
 
@@ -18,7 +19,7 @@ class Table:
     table: Floats
 
     def values(self, state: FloatArray) -> NDArray[np.float32]:
-        return self.table[state[:, 0].astype(int)].astype(np.float32)
+        return np.asarray(self.table[state[:, 0].astype(int)], dtype=np.float32)
 
 
 def test_the_log_has_as_many_transitions_as_asked_for() -> None:

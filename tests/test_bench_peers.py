@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from bench.peers import OURS, PEERS, log_of_testbed, targets_of, told, worth_of
 from bench.replicates import Record
 from nba_tasks.dataset import FloatArray
@@ -19,7 +17,8 @@ class Reversed:
         self.q = q
 
     def values(self, state: FloatArray) -> FloatArray:
-        return np.asarray(-self.q.values(state))
+        found: FloatArray = -self.q.values(state)
+        return found
 
 
 def test_the_select_split_tells_a_good_trial_from_a_bad_one() -> None:
