@@ -154,14 +154,19 @@ def draw(records: list[Record], path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
     truths = [r["theirs"] for r in records]
-    axes.scatter(truths, [r["theirs_by_their_estimator"] for r in records], label="tutorial's policy, its estimator")
-    for policy, label in (("theirs", "tutorial's policy, here"), ("ours", "this project's policy, here")):
+    claimed = [r["theirs_by_their_estimator"] for r in records]
+    axes.scatter(truths, claimed, color="#d55e00", marker="x", label="tutorial's policy, its estimator")
+    for policy, label, colour, mark in (
+        ("theirs", "tutorial's policy, here", "#0072b2", "o"),
+        ("ours", "this project's policy, here", "#009e73", "s"),
+    ):
         found = np.array([r[f"{policy}_by_ours"] for r in records])
         axes.errorbar(
             [r[policy] for r in records],
             found[:, 0],
             yerr=np.abs(found[:, 1:].T - found[:, 0]),
-            fmt="o",
+            fmt=mark,
+            color=colour,
             markersize=4,
             capsize=2,
             label=label,
