@@ -148,6 +148,7 @@ def fit_values(
         refits=settings.refits,
         max_sweeps=settings.max_sweeps,
         tolerance=settings.tolerance,
+        trace=settings.trace,
         supported=supported(likely, data.eligible_target, programme.layers.support),
         seed=seed,
         grow_rows=settings.grow_rows,

@@ -17,7 +17,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from nba_tasks.dataset import OPEN, Catalogue, DatasetError, Transitions
 from nba_tasks.learners.artefacts import ArtefactError
-from nba_tasks.learners.bellman import FittedQ
+from nba_tasks.learners.bellman import FittedQ, Problem
 from nba_tasks.learners.encoding import encode
 from nba_tasks.learners.forest_q import ForestQ, fit_q
 
@@ -30,7 +30,7 @@ def small_fit(log: Transitions, catalogue: Catalogue, **changes: object) -> Fitt
 
 
 def literal_sweeps(
-    log: Transitions, catalogue: Catalogue, q: ForestQ, allowed: NDArray[np.bool_], discount: float
+    log: Transitions, catalogue: Catalogue, q: ForestQ, allowed: NDArray[np.bool_], discount: float, trace: float
 ) -> list[list[float]]:
     """Fixed point of frozen FQI by loops over rows, trees and leaves, from Q = level, with the given structure."""
     n, n_actions = allowed.shape
@@ -46,9 +46,14 @@ def literal_sweeps(
     value = list(level)
     found: list[list[float]] = []
     for _ in range(250):
-        targets = {
-            i: float(log.reward[i]) + (0.0 if log.done[i] else discount * value[i + 1]) - level[i] for i in learned
-        }
+        returns: dict[int, float] = {}
+        for i in reversed(learned):
+            follows = 0.0
+            if not log.done[i]:
+                seen = returns.get(i + 1, value[i + 1])  # where the log ends there is nothing but the value
+                follows = (1 - trace) * value[i + 1] + trace * seen
+            returns[i] = float(log.reward[i]) + discount * follows
+        targets = {i: returns[i] - level[i] for i in learned}
         average: list[dict[int, float]] = []
         for t in range(len(q.effect.forest.trees)):
             inside: dict[int, list[float]] = {}
@@ -67,14 +72,14 @@ def mean(numbers: Sequence[float]) -> float:
     return sum(numbers) / len(numbers)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_equals_the_literal_reference(make_log: MakeLog, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "trace"), [(0, 0.0), (1, 0.0), (2, 0.7), (3, 0.7), (4, 1.0)])
+def test_equals_the_literal_reference(make_log: MakeLog, seed: int, trace: float) -> None:
     log, catalogue = make_log(seed, customers=12)
     supported = np.random.default_rng(seed).random(log.eligible_target.shape) < 0.8
     supported[:, 0] = True
-    fitted = small_fit(log, catalogue, supported=supported)
+    fitted = small_fit(log, catalogue, supported=supported, trace=trace)
     assert fitted.converged
-    expected = literal_sweeps(log, catalogue, fitted.q, log.eligible_target & supported, 0.9)
+    expected = literal_sweeps(log, catalogue, fitted.q, log.eligible_target & supported, 0.9, trace)
     np.testing.assert_allclose(fitted.q.values(log.state), expected, rtol=1e-6, atol=1e-6)
 
 
@@ -84,6 +89,25 @@ def test_the_residual_never_grows_while_the_structure_is_frozen(make_log: MakeLo
     assert len(fitted.residuals) > 5
     assert (np.diff(fitted.residuals) <= 1e-12).all()
     assert fitted.residuals[-1] <= 1e-10 < fitted.residuals[-2]
+
+
+def test_a_trace_settles_in_fewer_sweeps(make_log: MakeLog) -> None:
+    log, catalogue = make_log(5)
+    plain, traced = (small_fit(log, catalogue, refits=1, discount=0.95, trace=trace) for trace in (0.0, 0.7))
+    # γ against γ (1 - λ) / (1 - γ λ): .95 against .85.
+    assert len(traced.residuals) < 0.5 * len(plain.residuals)
+
+
+def test_with_a_full_trace_nothing_is_bootstrapped_before_the_log_ends(make_log: MakeLog) -> None:
+    """Targets are then the discounted returns of the log, and whatever Q says of the open state at its end."""
+    log, catalogue = make_log(7, customers=30)
+    problem = Problem.of(log, catalogue, 0.9, None)
+    value = np.random.default_rng(0).random(len(log))
+    expected: dict[int, float] = {}
+    for row in reversed(problem.fitted.tolist()):
+        follows = 0.0 if log.done[row] else expected.get(row + 1, value[row + 1])
+        expected[row] = float(log.reward[row]) + 0.9 * follows
+    np.testing.assert_allclose(problem.target(value, 1.0), [expected[row] for row in problem.fitted.tolist()])
 
 
 def test_every_sweep_is_reported(make_log: MakeLog) -> None:
@@ -122,7 +146,7 @@ def test_nothing_is_bootstrapped_past_a_terminal(make_log: MakeLog) -> None:
     values = greedy_far.q.values(every.state)
     assert values.min() >= low - (high - low)
     assert values.max() <= high + (high - low)
-    two_refits_change_nothing = literal_sweeps(every, catalogue, greedy_far.q, every.eligible_target, 0.99)
+    two_refits_change_nothing = literal_sweeps(every, catalogue, greedy_far.q, every.eligible_target, 0.99, 0.7)
     np.testing.assert_allclose(values, two_refits_change_nothing, rtol=1e-6, atol=1e-6)
 
 
@@ -150,7 +174,7 @@ def test_the_backup_sees_only_eligible_and_supported_actions() -> None:
     first = np.array([[0.0]])
 
     def value(log: Transitions, supported: NDArray[np.bool_] | None = None) -> float:
-        fitted = fit_q(log, catalogue, discount=1.0, min_samples_leaf=1, tolerance=1e-8, supported=supported)
+        fitted = fit_q(log, catalogue, discount=1.0, min_samples_leaf=1, tolerance=1e-8, trace=0, supported=supported)
         assert fitted.converged
         return float(fitted.q.values(first)[0, 0])
 
@@ -209,7 +233,7 @@ def test_a_sample_grows_the_structure_and_every_row_is_averaged(make_log: MakeLo
     log, catalogue = make_log(1, customers=30)
     fitted = small_fit(log, catalogue, grow_rows=40)
     assert fitted.q.effect.forest.trees[0].n_node_samples[0] == 40
-    expected = literal_sweeps(log, catalogue, fitted.q, log.eligible_target, 0.9)
+    expected = literal_sweeps(log, catalogue, fitted.q, log.eligible_target, 0.9, 0.7)
     np.testing.assert_allclose(fitted.q.values(log.state), expected, rtol=1e-6, atol=1e-6)
 
 
