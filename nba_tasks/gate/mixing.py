@@ -50,7 +50,7 @@ class MixForecast:
     power_value : float
         Predicted probability that the value rule passes.
     power_harm : mapping of harm to float
-        The same of each harm rule; 0 where too few events are expected.
+        The same of each harm rule, which also asks for enough events (Bonferroni).
     power : float
         At least this probability that all of them pass (Bonferroni).
     obstacles : tuple of str
@@ -163,10 +163,10 @@ def _forecast(
     power_harm = {}
     for outcome in sample.harms:
         test = compare_harm(sample, weights, outcome, gate).grown(growth)
-        enough = test.candidate.effective_events >= gate.harm_min_events
         # The rule asks for its own bound, which reaches further than a normal one: the room left above it counts.
         room = test.allowed - test.upper(alpha)
-        power_harm[outcome] = _power(room, test.excess.standard_error * surprise) if enough else 0.0
+        bounded = _power(room, test.excess.standard_error * surprise)
+        power_harm[outcome] = max(0.0, bounded + _enough(test.candidate.effective_events, gate, surprise) - 1)
     power = max(0.0, 1 - sum(1 - p for p in (power_value, *power_harm.values())))
     smallest = min(effective_size(weight[:, -1]), effective_size(incumbent[:, -1]))
     largest = max(largest_share(weight[:, -1]), largest_share(incumbent[:, -1]))
@@ -184,6 +184,11 @@ def _forecast(
     )
     mass = unsupported_mass(sample, candidate, gate.min_propensity)
     return MixForecast(**{**asdict(forecast), "obstacles": _obstacles(forecast, gate, growth, mass)})
+
+
+def _enough(expected: float, gate: Gate, surprise: float) -> float:
+    """Probability that the gate sees as many effective events as it asks for; they vary like a count of so many."""
+    return _power(expected - gate.harm_min_events, math.sqrt(max(expected, 1.0)) * surprise)
 
 
 def _power(room: float, error: float) -> float:
