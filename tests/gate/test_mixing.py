@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nba_tasks.gate import GateError, choose_mix
+from nba_tasks.gate.harms import compare_harm
 from nba_tasks.gate.mixing import SURE_POWER
 from nba_tasks.gate.plain import plain
 from tests.gate.cases import FUTILE, SMALL, Floats, make_sample
@@ -56,6 +57,24 @@ def test_the_standard_error_is_scaled_to_the_gate() -> None:
     reach = one.estimate - one.predicted_lower
     assert 0.47 * reach < four.estimate - four.predicted_lower < 0.5 * reach
     assert four.power >= one.power
+
+
+def test_just_as_many_harms_as_are_asked_for_are_seen_one_time_in_two() -> None:
+    """And four standard deviations more nearly always, those of a count on both splits."""
+    sample, log = make_sample(2_000)
+    policy = by_row(0.8 * LOGGING + 0.2 * BETTER, log)
+    weights = {"candidate": sample.weigh(policy), "incumbent": sample.weigh(sample.incumbent)}
+    expected = compare_harm(sample, weights, "left", GATE).candidate.effective_events
+    assert expected > 50
+
+    def chance(events: float) -> float:
+        gate = GATE.model_copy(update={"harm_min_events": events, "harm_absolute": 1.0})
+        choice = choose_mix(sample, lambda _: policy, gate, gate_customers=2_000, mixes=(0.2,))
+        return choice.forecasts[0].power_harm["left"]
+
+    assert chance(expected) == pytest.approx(0.5, abs=1e-6)
+    assert chance(expected - 4 * (2 * expected) ** 0.5) > 0.9999
+    assert chance(expected + 4 * (2 * expected) ** 0.5) < 1e-4
 
 
 @pytest.mark.parametrize(("mdp", "new"), [(FATIGUE, WORSE), (FUTILE, BETTER)], ids=["worse", "futile"])
