@@ -13,6 +13,7 @@ from nba_tasks import unlogged
 from nba_tasks.capacity import Prices
 from nba_tasks.critics import Critics, Loss, Near
 from nba_tasks.dataset import Catalogue, Transitions
+from nba_tasks.estimators import charged
 from nba_tasks.gate import MIXES, MixChoice, Sample, Verdict, choose_mix, judge
 from nba_tasks.loading import Split
 from nba_tasks.policy import ServedPolicy
@@ -123,8 +124,9 @@ class Trial:
     @property
     def reward_range(self) -> tuple[float, float]:
         """Lowest and highest reward of a decision among the customers who taught."""
-        taught = self.sample("learn").reward
-        return float(taught.min()), float(taught.max())
+        data = self.sides["learn"].data
+        earned = charged(data.reward, data.lost, self.loss.charge(data))[~data.open]
+        return float(earned.min()), float(earned.max())
 
     @property
     def prices(self) -> Prices | None:
