@@ -9,10 +9,10 @@
 2. Grow `level` on them and `effect` on what it leaves unexplained; sweep, averaging both anew each time.
 3. Keep `level` as it is and sweep on.
 
-From 2 on, targets have a trace λ (see `bellman`). Trees are grown on targets without one, which are less noisy; their
-averages, with every row in them, can afford its noise and need what it brings: on the simulated sales channels, where
-letters work for weeks and averages over leaves blur that from sweep to sweep, the same trees with λ = 0.7 earned 4%,
-12%, 12% and 19% more in the four markets on which λ was chosen (docs/studies/learning.md has the others).
+From 2 on, targets may have a trace λ (see `bellman`). Trees are grown on targets without one, which are less noisy;
+their averages, with every row in them, can afford its noise and need what it brings where contacts work late: averages
+over leaves blur that from sweep to sweep. With λ = 0.7 the same trees earned 4 to 20% more in four simulated markets,
+and contacted more (docs/studies/learning.md, which also says why it is not the default).
 
 After the trees are grown a sweep is only averages over leaves (D. Ernst, P. Geurts, L. Wehenkel, "Tree-based batch mode
 reinforcement learning", JMLR 6, 2005). Such averages do not expand distances, and `level` is a constant in phase 3, so
@@ -156,7 +156,7 @@ def fit_q(
     refits: int = 3,
     max_sweeps: int = 500,
     tolerance: float = 1e-3,
-    trace: float = 0.7,
+    trace: float = 0.0,
     supported: BoolArray | None = None,
     seed: int = 0,
     grow_rows: int | None = 200_000,

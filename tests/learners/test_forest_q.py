@@ -25,7 +25,15 @@ from .conftest import MakeLog, random_log
 
 
 def small_fit(log: Transitions, catalogue: Catalogue, **changes: object) -> FittedQ[ForestQ]:
-    settings_ = {"discount": 0.9, "trees": 5, "min_samples_leaf": 3, "refits": 2, "tolerance": 1e-10, **changes}
+    settings_ = {
+        "discount": 0.9,
+        "trees": 5,
+        "min_samples_leaf": 3,
+        "refits": 2,
+        "tolerance": 1e-10,
+        "trace": 0.7,
+        **changes,
+    }
     return fit_q(log, catalogue, **settings_)  # type: ignore[arg-type]  # settings of several types in one dict
 
 
