@@ -9,14 +9,22 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, stdtrit
+from scipy.special import gammaln, logsumexp, stdtrit
 
 from nba_tasks.bounds import Clusters, Estimate
 from nba_tasks.dataset import IntArray
 from nba_tasks.policy import Floats
 
-HOLDOUT, BUSINESS_AS_USUAL, SERVED = "h", "b", "s"
-"""As the history keeps them: never contacted, decided for by version 0, decided for by the policy in use."""
+HOLDOUT, BUSINESS_AS_USUAL, SERVED, PREVIOUS = "h", "b", "s", "p"
+"""Never contacted, decided for by version 0, decided for by the policy in use; the history knows these three. While a
+new policy is rolled out, the served customers whom it has not reached yet are decided for by the policy before."""
+
+NAMES = {
+    HOLDOUT: "holdout",
+    BUSINESS_AS_USUAL: "business as usual",
+    SERVED: "served policy",
+    PREVIOUS: "previous policy",
+}
 
 CONCENTRATION = 100.0
 """How near its stated shares a broken assignment is expected to lie: about 5 points off are found soonest."""
@@ -76,6 +84,33 @@ def sample_ratio(counts: Mapping[str, int], shares: Mapping[str, float]) -> Samp
         + (gammaln(prior + seen) - gammaln(prior) - seen * np.log(stated)).sum()
     )
     return SampleRatio(counts, shares, math.exp(min(log, 700.0)))
+
+
+RATIOS = np.geomspace(1.0, 8.0, 33)[1:]
+"""By how much a rate may exceed what is tolerated: an alternative each, equally likely."""
+
+
+def excess_evidence(events: IntArray, decisions: IntArray, tolerated: float) -> float:
+    r"""Evidence that one arm's rate of an event exceeds `tolerated` times the other's; looked at as often as one likes.
+
+    An event of night t comes to the first arm with probability :math:`p_t(r) = r n_{t1} / (r n_{t1} + n_{t2})`, r being
+    the ratio of the rates and n the decisions. The evidence is the likelihood ratio of larger r against `tolerated`,
+    averaged over `RATIOS`: no smaller r gives it a larger mean than 1, so that over any number of looks it exceeds 1/α
+    with a probability of at most α (Ville's inequality), whatever the arms' sizes were from night to night.
+
+    Parameters
+    ----------
+    events, decisions : int arrays of shape (n_nights, 2)
+        Of the arm in question, and of the other one.
+    tolerated : float
+        At least 1.
+    """
+    both = (decisions > 0).all(axis=1)
+    mine, other = (decisions[both, side].astype(np.float64)[:, None] for side in (0, 1))
+    ratio = np.concatenate([[1.0], RATIOS]) * tolerated
+    chance = ratio * mine / (ratio * mine + other)
+    log = (events[both, :1] * np.log(chance) + events[both, 1:] * np.log1p(-chance)).sum(axis=0)
+    return float(np.exp(min(logsumexp(log[1:] - log[0]) - math.log(len(RATIOS)), 700.0)))
 
 
 @dataclass(frozen=True)

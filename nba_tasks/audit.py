@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from nba_tasks import database, ledger
+from nba_tasks.arms import NAMES, PREVIOUS, SERVED
 from nba_tasks.programme import Programme
 
 
@@ -27,9 +28,8 @@ def why(crm: Engine, warehouse: Engine, programme: Programme, list_date: dt.date
     with crm.connect() as connection:
         decided = _decision(connection, programme, list_date, customer_id)
     with warehouse.connect() as connection:
-        version = int(decided["policy_version"])
-        scored = _scored(connection, programme, list_date, customer_id, version)
-        gate = ledger.gate_of_candidate(connection, programme, version)
+        scored = _scored(connection, programme, list_date, customer_id, decided["policy_version"])
+        gate = ledger.gate_of_candidate(connection, programme, decided["decider"])
     return [*_choice(decided), _published(decided), *_data(programme, scored), *_policy(decided, gate)]
 
 
@@ -44,7 +44,7 @@ def _decision(connection: Connection, programme: Programme, list_date: dt.date, 
                 select
                     p.list_date, p.run_id, p.published_at, p.expired_at, p.expired_reason, p.policy_version,
                     d.decision_id, d.action_id, d.eligible_actions, d.probabilities, d.expected_values, d.reason,
-                    d.explored, d.arm,
+                    d.explored, d.arm, coalesce(d.policy_version, p.policy_version::text)::integer as decider,
                     l.decision_id is not null as listed
                 from publications as p
                 left join {database.quote_identifier(relations.decisions)} as d
@@ -122,9 +122,11 @@ def _data(programme: Programme, scored: dict[str, Any] | None) -> list[str]:
 
 
 def _policy(decided: dict[str, Any], gate: dict[str, Any] | None) -> list[str]:
-    version = decided["policy_version"]
+    version = decided["decider"]
     served = f"policy: version {version}"
-    if decided["arm"] != "served policy":
+    if decided["arm"] == NAMES[PREVIOUS]:
+        served += f", before the roll-out of version {decided['policy_version']} reached this customer"
+    elif decided["arm"] != NAMES[SERVED]:
         served += f" was in use; this customer is in the arm {decided['arm']}"
     if gate is None:
         return [f"{served}, business as usual, which no gate judged"]

@@ -49,3 +49,29 @@ def read_batch(connection: Connection, programme: Programme, as_of: dt.date) -> 
             f"{'' if found is None else ' to the end'}: run the contact history DAG (or `nba history`) for it first"
         )
     return Batch(found.programme_id, found.batch_id, as_of)
+
+
+def newest_batch(connection: Connection, programme: Programme) -> Batch:
+    """The last batch that became part of the history.
+
+    Raises
+    ------
+    BatchError
+        There is none.
+    """
+    found = connection.execute(
+        sa.text(
+            """
+            select p.programme_id, b.batch_id, b.as_of
+            from nba.programmes as p
+            join nba.batches as b using (programme_id)
+            where p.programme = :programme and b.merged_at is not null
+            order by b.batch_id desc
+            limit 1
+            """
+        ),
+        {"programme": programme.programme},
+    ).one_or_none()
+    if found is None:
+        raise BatchError(f"no history of {programme.programme} has been pulled: run the contact history DAG first")
+    return Batch(found.programme_id, found.batch_id, found.as_of)

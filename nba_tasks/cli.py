@@ -36,6 +36,7 @@ Name = Annotated[str, typer.Argument(help="programme, as named in its YAML file"
 AsOf = Annotated[
     dt.datetime | None, typer.Option("--as-of", formats=["%Y-%m-%d"], help="date to decide for; default: today")
 ]
+By = Annotated[str, typer.Option("--by", help="who says so; default: the operating system's user")]
 Yes = Annotated[bool, typer.Option("--yes", help="do not ask")]
 
 
@@ -196,7 +197,31 @@ def rollback(name: Name) -> None:
     typer.echo(f"version {gone} is out of use; version {back} is the champion again")
 
 
-By = Annotated[str, typer.Option("--by", help="who says so; default: the operating system's user")]
+@app.command()
+def rollout(
+    name: Name,
+    widen: Annotated[bool, typer.Option("--widen", help="take the next step, from tomorrow's night on")] = False,
+    by: By = "",
+    comment: Annotated[str, typer.Option(help="kept with the step")] = "",
+) -> None:
+    """Say how far the new champion's roll-out has come and what harm is seen; with --widen, go on."""
+    from nba_tasks import steps
+
+    programme = _programme(name)
+    if widen:
+        step = steps.widen_rollout(programme, by or getpass.getuser(), comment or None)
+        typer.echo(f"from {step.begins_on} on version {step.policy_version} decides for {step.share}%")
+        return
+    rolling = steps.rolling_out(programme)
+    if rolling is None:
+        typer.echo("no roll-out is under way: the policy in use serves everybody")
+        return
+    step = rolling.step
+    since = f"from {step.begins_on} on" if step.begins_on else "since its first night"
+    typer.echo(f"version {step.policy_version} decides for {step.share}% {since}, {rolling.nights} night(s) so far")
+    typer.echo(f"the others keep to version {step.previous_version}; the next step is {rolling.following}%")
+    for harm in rolling.harms:
+        typer.echo(f"{'ALARM: ' if harm.alarming else ''}{harm}")
 
 
 @app.command()

@@ -10,8 +10,8 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from nba_tasks import database, ledger, publish, realised, registry
-from nba_tasks.arms import HOLDOUT
+from nba_tasks import database, ledger, publish, registry
+from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT, NAMES, SERVED
 from nba_tasks.average_night import evenly, scaled
 from nba_tasks.batches import Batch
 from nba_tasks.capacity import movable, solve_prices
@@ -144,8 +144,8 @@ def arm_counts(connection: Connection, batch: Batch) -> dict[str, int]:
         ),
         {"programme_id": batch.programme_id, "batch_id": batch.batch_id},
     )
-    found = {realised.NAMES[arm]: int(count) for arm, count in rows}
-    return {name: found.get(name, 0) for name in realised.NAMES.values()}
+    found = {arm: int(count) for arm, count in rows}
+    return {NAMES[arm]: found.get(arm, 0) for arm in (HOLDOUT, BUSINESS_AS_USUAL, SERVED)}
 
 
 def read_delivery(connection: Connection, shape: Shape, batch: Batch, in_use: InUse) -> dict[str, int]:

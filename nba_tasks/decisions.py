@@ -16,14 +16,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from nba_tasks import reasons
-from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT, SERVED
+from nba_tasks.arms import NAMES, PREVIOUS
 from nba_tasks.bulk import array_literals, chosen, joined, name_literals
 from nba_tasks.dataset import BoolArray, FloatArray, IntArray
 from nba_tasks.policy import Floats
 from nba_tasks.shape import Shape
 from nba_tasks.tonight import Night
-
-ARMS = {HOLDOUT: "holdout", BUSINESS_AS_USUAL: "business as usual", SERVED: "served policy"}
 
 
 @dataclass(frozen=True)
@@ -94,11 +92,15 @@ class Decisions:
         return int((self.drawn["index"] > 0).sum())
 
 
-def decisions_of(shape: Shape, run_id: str, version: int, scored: Scored, wished: Floats, night: Night) -> Decisions:
+def decisions_of(
+    shape: Shape, run_id: str, versions: tuple[int, int], scored: Scored, wished: Floats, night: Night
+) -> Decisions:
     """The rows of the CRM's `decisions` and of the campaign list.
 
     Parameters
     ----------
+    versions : (int, int)
+        Of the policy in use, and of the one that still decides for customers whom its roll-out has not reached.
     scored : Scored
         With what is eligible now.
     wished : array of shape (n, n_actions)
@@ -114,7 +116,8 @@ def decisions_of(shape: Shape, run_id: str, version: int, scored: Scored, wished
     expected = value[rows, index]
     over = expected - np.where(scored.eligible[:, 0], value[:, 0], np.nan)
     explored = index != probability.argmax(axis=1)
-    arm = np.select([scored.arm == code for code in ARMS], list(range(len(ARMS)))).astype(np.int8)
+    arm = np.select([scored.arm == code for code in NAMES], list(range(len(NAMES)))).astype(np.int8)
+    version = chosen([str(one) for one in versions], (scored.arm == PREVIOUS).astype(np.int8))
     because = reasons.named(scored.moved, scored.state, programme.state)
     reason = reasons.sentences(ids, index, value, scored.eligible, scored.arm, because, short=probability < wished)
     decisions = {
@@ -128,8 +131,8 @@ def decisions_of(shape: Shape, run_id: str, version: int, scored: Scored, wished
         "expected_values": array_literals(value, possible),
         "reason": pa.array(reason, pa.string()),
         "explored": explored,
-        "arm": chosen(list(ARMS.values()), arm),
-        "policy_version": str(version),
+        "arm": chosen(list(NAMES.values()), arm),
+        "policy_version": version,
         "run_id": run_id,
         "published_at": dt.datetime.now(dt.UTC).isoformat(),
     }
@@ -142,9 +145,9 @@ def decisions_of(shape: Shape, run_id: str, version: int, scored: Scored, wished
         "expected_value": _known(expected[sent]),
         "value_over_no_action": _known(over[sent]),
         "reason": decisions["reason"].filter(pa.array(sent)),
-        "policy_version": str(version),
+        "policy_version": version.filter(pa.array(sent)),
     }
-    names = pd.Categorical.from_codes(arm, pd.Index(list(ARMS.values())))
+    names = pd.Categorical.from_codes(arm, pd.Index(list(NAMES.values())))
     drawn = {"index": index, "expected": expected, "over": over, "explored": explored, "arm": names}
     return Decisions(decisions, to_send, pd.DataFrame(drawn))
 

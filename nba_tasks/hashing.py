@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Purpose = Literal["offset", "shard", "split", "arm", "draw", "moment", "window"]
+Purpose = Literal["offset", "shard", "split", "arm", "draw", "moment", "window", "rollout"]
 
 BUCKETS = 2**63
 

@@ -12,8 +12,8 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from nba_tasks import database, ledger, realised, registry
-from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT, SERVED, sample_ratio
+from nba_tasks import database, ledger, realised, registry, rollout
+from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT, PREVIOUS, SERVED, sample_ratio
 from nba_tasks.dataset import FloatArray, Transitions
 from nba_tasks.decided import (
     LATELY,
@@ -29,6 +29,7 @@ from nba_tasks.drift import PSI, psi, psi_of_counts
 from nba_tasks.loading import load
 from nba_tasks.programme import CustomerFeature, Programme
 from nba_tasks.realised import Decided, Promise
+from nba_tasks.rollout import Progress
 from nba_tasks.shape import Shape
 from nba_tasks.train import reading
 
@@ -49,12 +50,15 @@ class Outcome:
     alerts : tuple of str
     demotion : str or None
         Why the policy in use should be taken out of it.
+    rolling : Progress or None
+        Of the roll-out, while there is one.
     """
 
     version: int
     content: dict[str, Any]
     alerts: tuple[str, ...]
     demotion: str | None
+    rolling: Progress | None = None
 
 
 def look(crm: Engine, programme: Programme, as_of: dt.date) -> Outcome | None:
@@ -69,13 +73,16 @@ def look(crm: Engine, programme: Programme, as_of: dt.date) -> Outcome | None:
     if in_use is None:
         return None
     with reading(programme, as_of) as (connection, source):
+        gate = ledger.gate_of_candidate(connection, programme, in_use.version)
+        report = gate["report"] if gate else {}
+        rolling = rollout.progress(connection, programme, source.batch, in_use.version, in_use.nights, report)
         promise, charge = promise_of(connection, programme, in_use.version)
         decided = read_decided(connection, source.shape, source.batch, in_use, charge)
         counts = arm_counts(connection, source.batch)
         delivery = read_delivery(connection, source.shape, source.batch, in_use)
         before = load(connection, source.shape, "select", programme.learning.max_customers).transitions
     incumbent = incumbent_of(source.shape, in_use, decided)
-    return judge(programme, source.shape, in_use, decided, promise, counts, delivery, before, incumbent)
+    return judge(programme, source.shape, in_use, decided, promise, counts, delivery, before, incumbent, rolling)
 
 
 def judge(
@@ -88,6 +95,7 @@ def judge(
     delivery: dict[str, int],
     before: Transitions,
     incumbent: FloatArray | None,
+    rolling: Progress | None = None,
 ) -> Outcome:
     """The look itself, from arrays and counts.
 
@@ -100,6 +108,8 @@ def judge(
         What the policy was judged on: states before its first night.
     incumbent : array of shape (n, n_actions) or None
         Probabilities of the policy before in each decision.
+    rolling : Progress, optional
+        Of the roll-out, while there is one.
     """
     horizon, discount, alpha = programme.gate.horizon, programme.learning.discount, programme.outcomes.alpha
     found = realised.earned(decided, horizon, discount, programme.harms)
@@ -109,7 +119,7 @@ def judge(
         "served policy": 1 - programme.arms.holdout - programme.arms.business_as_usual,
     }
     ratio = sample_ratio(counts, shares)
-    usual, nobody = (found.over(arm) for arm in (BUSINESS_AS_USUAL, HOLDOUT))
+    usual, nobody, before_it = (found.over(arm) for arm in (BUSINESS_AS_USUAL, HOLDOUT, PREVIOUS))
     drift, mix = _drift(shape, decided, before, in_use)
     promises = realised.promise_table(found, promise, alpha)
     demotion = None
@@ -121,6 +131,8 @@ def judge(
         if incumbent is not None:
             gain = realised.incumbents_gain(decided, incumbent, horizon, discount, programme.gate.min_effective_size)
         demotion = realised.demotion(found, gain, days // 7 + 1, programme.gate.alpha)
+    if demotion is None and rolling is not None and rolling.alarms:
+        demotion = "while it is rolled out, it surely does more harm: " + "; ".join(map(str, rolling.alarms))
     differing = float(decided.differs.mean()) if len(decided.differs) else 0.0
     content = {
         "as_of": shape.as_of.isoformat(),
@@ -132,6 +144,8 @@ def judge(
         "arms": realised.arms_table(found, alpha),
         "over_business_as_usual": realised.interval(usual, alpha) if usual else None,
         "over_holdout": realised.interval(nobody, alpha) if nobody else None,
+        "over_previous": realised.interval(before_it, alpha) if before_it else None,
+        "rollout": rolling.to_dict() if rolling else None,
         "promises": promises,
         "sample_ratio": {"counts": counts, "shares": shares, "evidence": min(ratio.evidence, 1e300)},
         "actions": realised.actions_table(decided, tuple(a.action_id for a in shape.actions), alpha),
@@ -147,6 +161,7 @@ def judge(
         content=content,
         alerts=tuple(_alerts(programme, ratio.broken(0.01), promises, drift, mix, differing, delivery, demotion)),
         demotion=demotion,
+        rolling=rolling,
     )
 
 

@@ -118,7 +118,8 @@ def publish(
         eligible, gone = _recheck(writer, shape, scores)
         scores, changed = _rescored(scores.without(gone), eligible[~gone], serve)
         night = _draw(shape, scores, serve.served.prices)
-        made = decisions_of(shape, run_id, serve.version, scores, scores.probability, night)
+        versions = serve.version, serve.before.version if serve.before else serve.version
+        made = decisions_of(shape, run_id, versions, scores, scores.probability, night)
         dry = dry_run or as_of != today
         changed += int(gone.sum())
         summary = lists.summarise(shape, made.drawn, scores.state, scores.eligible, night)

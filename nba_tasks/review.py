@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Engine
 
-from nba_tasks import database, ledger, registry
+from nba_tasks import database, ledger, registry, rollout
 from nba_tasks.programme import Programme
 
 AUTO = "auto_promote"
@@ -62,6 +62,7 @@ def decide(
                     _require_approvable(programme, gate, newest=ledger.newest(connection, programme))
                 if decided_by == AUTO and not answers_itself(programme, gate):
                     raise ReviewError(f"gate {gate_id} needs a person: propensities were {gate['propensities']}")
+                rollout.begin(warehouse, programme, candidate, int(gate["incumbent_version"]), decided_by)
                 registry.promote(programme, candidate, instead_of=int(gate["incumbent_version"]))
             elif interrupted:
                 raise ReviewError(

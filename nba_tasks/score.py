@@ -14,16 +14,34 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Engine
 
 from nba_tasks import bulk, database, registry
-from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT
+from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT, PREVIOUS, SERVED
 from nba_tasks.batches import read_batch
 from nba_tasks.dataset import BoolArray, FloatArray
 from nba_tasks.eligibility import held_back
 from nba_tasks.policy import Floats, apply_rules, explore
 from nba_tasks.policy_store import StoredPolicy
 from nba_tasks.programme import Programme
-from nba_tasks.reasons import moved_most
+from nba_tasks.reasons import FEATURES, moved_most
+from nba_tasks.rollout import Step
 from nba_tasks.shape import Shape
 from nba_tasks.transitions import bulk_reading, epoch_parameters, shape_of
+
+
+@dataclass(frozen=True)
+class Before:
+    """The policy that a roll-out replaces, and how far it has come.
+
+    Attributes
+    ----------
+    version : int
+    policy : StoredPolicy
+    reached : float
+        Share of the served customers whom the roll-out has reached.
+    """
+
+    version: int
+    policy: StoredPolicy
+    reached: float
 
 
 @dataclass(frozen=True)
@@ -38,34 +56,65 @@ class Serving:
         The policy, and business as usual for the arm that keeps to it.
     startup : float
         Share of the served decisions that start-up mode draws evenly among allowed actions.
+    before : Before or None
+        While the served policy is rolled out: whoever it has not reached yet keeps to the policy before.
     """
 
     version: int
     served: StoredPolicy
     version_0: StoredPolicy
     startup: float = 0.0
+    before: Before | None = None
+
+    @property
+    def policies(self) -> dict[str, StoredPolicy]:
+        """Who decides in each arm that is contacted."""
+        found = {BUSINESS_AS_USUAL: self.version_0, SERVED: self.served}
+        return found | ({PREVIOUS: self.before.policy} if self.before else {})
+
+    def arms(self, arm: NDArray[np.str_], order: FloatArray) -> NDArray[np.str_]:
+        """The night's arms from the customers' own, of shape (n,): a roll-out reaches first who is low in `order`."""
+        if self.before is None:
+            return arm
+        return np.where((arm == SERVED) & (order >= self.before.reached), PREVIOUS, arm)
+
+    def values(self, state: FloatArray, arm: NDArray[np.str_], n_actions: int) -> FloatArray:
+        """Expected values of shape (n, n_actions): the served policy's, or those of the one before where it decides."""
+        found = self.served.values(state, n_actions)
+        if self.before is not None and (rows := arm == PREVIOUS).any():
+            found[rows] = self.before.policy.values(state[rows], n_actions)
+        return found
 
     def probabilities(
         self, state: FloatArray, eligible: BoolArray, arm: NDArray[np.str_], values: FloatArray | None = None
     ) -> Floats:
-        """What each customer's arm gets: no action, business as usual, or the served policy; shape (n, n_actions).
+        """What each customer's arm gets: no action, or what its policy says; shape (n, n_actions).
 
         Parameters
         ----------
         values : array of shape (n, n_actions), optional
-            The served policy's values of the states, where they were computed before.
+            What `values` gave for these states.
         """
         found = np.zeros(eligible.shape)
-        holdout, usual = arm == HOLDOUT, arm == BUSINESS_AS_USUAL
-        found[holdout, 0] = 1.0
-        served = ~holdout & ~usual
-        if usual.any():
-            found[usual] = self.version_0.probabilities(state[usual], eligible[usual])
-        if served.any():
-            known = None if values is None else values[served]
-            found[served] = self.served.probabilities(state[served], eligible[served], known)
-            if self.startup:
-                found[served] = explore(found[served], eligible[served], self.startup)
+        found[arm == HOLDOUT, 0] = 1.0
+        for code, policy in self.policies.items():
+            if (rows := arm == code).any():
+                known = None if values is None else values[rows]
+                found[rows] = policy.probabilities(state[rows], eligible[rows], known)
+        if self.startup and (served := arm == SERVED).any():
+            found[served] = explore(found[served], eligible[served], self.startup)
+        return found
+
+    def moved(
+        self, state: FloatArray, eligible: BoolArray, arm: NDArray[np.str_], values: FloatArray
+    ) -> NDArray[np.int16]:
+        """What moved each choice, see `reasons.moved_most`."""
+        if self.before is None:
+            return moved_most(self.served.lead, state, eligible, values)
+        found = np.full((len(state), FEATURES), -1, dtype=np.int16)
+        rolled = arm == PREVIOUS
+        for policy, rows in ((self.served, ~rolled), (self.before.policy, rolled)):
+            found[rows] = moved_most(policy.lead, state[rows], eligible[rows], values[rows])
         return found
 
 
@@ -77,8 +126,13 @@ def version_to_serve(programme: Programme) -> int | None:
     return champion
 
 
-def serving(programme: Programme, version: int) -> Serving:
+def serving(programme: Programme, version: int, step: Step | None = None) -> Serving:
     """The policies of a night on which a version is served.
+
+    Parameters
+    ----------
+    step : Step, optional
+        How far its roll-out has come; None: it serves everybody.
 
     Raises
     ------
@@ -90,7 +144,13 @@ def serving(programme: Programme, version: int) -> Serving:
         raise registry.RegistryError(f"{programme.programme} has no version 0: run its policy training DAG first")
     served = registry.load(programme, version)
     if version != version_0:
-        return Serving(version, served, registry.load(programme, version_0))
+        usual = registry.load(programme, version_0)
+        before = None
+        if step is not None:
+            earlier = step.previous_version
+            policy = usual if earlier == version_0 else registry.load(programme, earlier)
+            before = Before(earlier, policy, step.share / 100)
+        return Serving(version, served, usual, before=before)
     # A champion that was rolled back to version 0 is business as usual by choice: nothing is started up.
     starts_up = registry.version_of(programme, "champion") is None
     return Serving(version, served, served, startup=programme.startup.explore if starts_up else 0.0)
@@ -158,8 +218,14 @@ def score_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: 
                 ),
                 key,
             )
-        query = database.statement("transitions/tonight", **shape.names(tonight=True))
-        due = bulk.read(connection, query, _columns(shape), epoch_parameters(connection, programme, batch, shard))
+        query = database.statement(
+            "transitions/tonight", **shape.names(tonight=True), rolled_out=serve.before is not None
+        )
+        parameters = epoch_parameters(connection, programme, batch, shard) | {
+            "programme": programme.programme,
+            "rollout_salt": f"{programme.salt}|{serve.version}",  # other customers come first each time
+        }
+        due = bulk.read(connection, query, _columns(shape), parameters)
         if due.num_rows:
             bulk.write(connection, "nba.scores", _scores(due, shape, serve) | key)
         rules = held_back(shape.conditions, shape.actions, as_of, due.column("conditions").to_numpy())
@@ -190,6 +256,7 @@ def _columns(shape: Shape) -> dict[str, pa.DataType]:
         "epoch": pa.int32(),
         "eligible": pa.int32(),
         "conditions": pa.int64(),
+        "rollout": pa.float64(),
         **{feature.column: types[feature.type] for feature in shape.features},
     }
 
@@ -198,14 +265,15 @@ def _scores(due: pa.Table, shape: Shape, serve: Serving) -> dict[str, Any]:
     """The columns of `nba.scores` for customers who are due."""
     n_actions = len(shape.actions)
     state = bulk.matrix(due, [f.column for f in shape.features])
-    arm = due.column("arm").to_numpy().astype(str)
+    arm = serve.arms(due.column("arm").to_numpy().astype(str), due.column("rollout").to_numpy())
     eligible = permitted(unpack(due.column("eligible").to_numpy(), n_actions), arm)
-    values = serve.served.values(state, n_actions)
+    values = serve.values(state, arm, n_actions)
     probability = apply_rules(serve.probabilities(state, eligible, arm, values), eligible)
-    moved = moved_most(serve.served.lead, state, eligible, values)
+    moved = serve.moved(state, eligible, arm, values)
     return {
         "customer_key": due.column("customer_key"),
         "epoch": due.column("epoch"),
+        "arm": pa.array(arm, pa.string()),
         "eligible": (eligible * (1 << np.arange(n_actions))).sum(axis=1),
         "state": bulk.array_literals(state),
         "expected_value": bulk.array_literals(values),

@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 
 from sqlalchemy.engine import Engine
 
-from nba_tasks import contract, database, history, ledger, review, switch, transitions
+from nba_tasks import contract, database, history, ledger, review, rollout, switch, transitions
 from nba_tasks import pull as pulling
 from nba_tasks import validate as validation
-from nba_tasks.batches import read_batch
+from nba_tasks.batches import newest_batch, read_batch
 from nba_tasks.database import warehouse
 from nba_tasks.programme import Programme
 from nba_tasks.settings import settings
@@ -273,7 +273,7 @@ def score(programme: Programme, as_of: dt.date, version: int, shard: int) -> Wor
     from nba_tasks import score as scoring
 
     with timed(programme, as_of, "score", shard) as work:
-        serve = scoring.serving(programme, version)
+        serve = scoring.serving(programme, version, rollout.step_on(warehouse(), programme, version, as_of))
         work.rows = scoring.score_shard(warehouse(), programme, as_of, shard, serve)
     log.info("%s (due on %s)", work, as_of)
     return work
@@ -299,7 +299,7 @@ def publish(programme: Programme, as_of: dt.date, version: int, run_id: str, *, 
             "run the nightly actions DAG again from its first task"
         )
     with timed(programme, as_of, "publish") as work:
-        serve = scoring.serving(programme, version)
+        serve = scoring.serving(programme, version, rollout.step_on(warehouse(), programme, version, as_of))
         done = publishing.publish(crm(programme), warehouse(), programme, as_of, serve, run_id, dry_run=dry_run)
         work.rows = done.decisions
     log.info(
@@ -361,7 +361,68 @@ def look_at_outcomes(programme: Programme, as_of: dt.date, dag_run_id: str | Non
         log.info("the gate's promise of the %s is %s", row["figure"], row["kept"])
     for alert in found.alerts:
         log.warning(alert)
+    if found.rolling is not None:
+        _go_on(programme, as_of, found.version, found.rolling)
     return {"alerts": list(found.alerts), "demotion_id": demotion_id}
+
+
+def _go_on(programme: Programme, as_of: dt.date, version: int, rolling: rollout.Progress) -> None:
+    """Take the next step of a roll-out where the programme's file leaves that to clean nights."""
+    from nba_tasks import registry
+
+    if registry.version_of(programme, "champion") != version or not rolling.clean(programme):
+        log.info("version %s decides for %s%% (%s nights since)", version, rolling.step.share, rolling.nights)
+        return
+    with warehouse().begin() as connection:
+        step = rollout.widen(connection, programme, rolling, rollout.CLEAN, as_of)
+    log.info("from %s on version %s decides for %s%%", step.begins_on, version, step.share)
+
+
+def rolling_out(programme: Programme) -> rollout.Progress | None:
+    """How far the champion's roll-out has come, by the newest history; None where it serves everybody.
+
+    Raises
+    ------
+    BatchError
+        No history was pulled yet.
+    """
+    from nba_tasks import decided, registry
+
+    champion = registry.version_of(programme, "champion")
+    tomorrow = dt.datetime.now(programme.grid.zone).date() + dt.timedelta(days=1)
+    in_use = decided.in_use_before(crm(programme), programme, tomorrow)
+    with warehouse().connect() as connection:
+        gate = None if champion is None else ledger.gate_of_candidate(connection, programme, champion)
+        if champion is None or gate is None:
+            return None
+        nights = in_use.nights if in_use and in_use.version == champion else ()
+        batch = newest_batch(connection, programme)
+        return rollout.progress(connection, programme, batch, champion, nights, gate["report"])
+
+
+def widen_rollout(
+    programme: Programme, by: str, comment: str | None = None, expected: int | None = None
+) -> rollout.Step:
+    """Take the next step of the champion's roll-out, from tomorrow's night on.
+
+    Parameters
+    ----------
+    expected : int, optional
+        The share that the person believes to be reached.
+
+    Raises
+    ------
+    RolloutError
+        There is none, or it is held back.
+    """
+    rolling = rolling_out(programme)
+    if rolling is None:
+        raise rollout.RolloutError(f"{programme.programme} has no roll-out under way")
+    if expected not in (None, rolling.step.share):
+        raise rollout.RolloutError(f"the roll-out is at {rolling.step.share}% now: look again")
+    today = dt.datetime.now(programme.grid.zone).date()
+    with warehouse().begin() as connection:
+        return rollout.widen(connection, programme, rolling, by, today, comment)
 
 
 def stop(programme: Programme, by: str, reason: str) -> tuple[bool, int]:

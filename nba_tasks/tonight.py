@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT, SERVED
+from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT, PREVIOUS, SERVED
 from nba_tasks.capacity import Limit, Prices, movable, solve_prices
 from nba_tasks.dataset import FloatArray
 from nba_tasks.drawing import draw, draw_together
@@ -154,12 +154,11 @@ def _priced(
     """Probabilities within the limits, arm by arm, and the served policy's prices.
 
     Business as usual is thinned in proportion, whatever the served policy thinks of its customers: it would not be
-    business as usual otherwise. What it leaves is the served policy's.
+    business as usual otherwise. A policy that is being replaced goes by its own values. What they leave is the served
+    policy's.
     """
     found = probability.copy()
-    contacted = arm != HOLDOUT
-    usual = arm == BUSINESS_AS_USUAL
-    share = usual.sum() / max(int(contacted.sum()), 1)
+    contacted = max(int((arm != HOLDOUT).sum()), 1)
     left = list(limits)
 
     def within(rows: NDArray[np.bool_], its: FloatArray, limits: Sequence[Limit], even_share: float = 0.0) -> Prices:
@@ -167,12 +166,16 @@ def _priced(
         found[rows] = prices.within(found[rows], its)
         return prices
 
-    if usual.any():
-        its = [replace(limit, at_most=limit.at_most * share) for limit in limits]
-        within(usual, np.full((int(usual.sum()), value.shape[1]), np.nan), its)
-        taken = found[usual].sum(axis=0)
-        left = [replace(k, at_most=max(k.at_most - float(np.dot(k.use, taken)), 0.0)) for k in limits]
-    served = contacted & ~usual
+    usual, before, served = (arm == code for code in (BUSINESS_AS_USUAL, PREVIOUS, SERVED))
+    for rows, its_value, its_even_share in (
+        (usual, np.full((int(usual.sum()), value.shape[1]), np.nan), 0.0),
+        (before, value[before], even_share),
+    ):
+        if rows.any():
+            its = [replace(limit, at_most=limit.at_most * rows.sum() / contacted) for limit in limits]
+            within(rows, its_value, its, its_even_share)
+            taken = found[rows].sum(axis=0)
+            left = [replace(k, at_most=max(k.at_most - float(np.dot(k.use, taken)), 0.0)) for k in left]
     return found, within(served, value[served], left, even_share)
 
 

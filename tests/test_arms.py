@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nba_tasks.arms import Realised, detectable, lift, promise_kept, realised, sample_ratio
+from nba_tasks.arms import RATIOS, Realised, detectable, excess_evidence, lift, promise_kept, realised, sample_ratio
 from nba_tasks.bounds import Estimate
 
 SHARES = {"holdout": 0.05, "business as usual": 0.1, "served policy": 0.85}
@@ -46,6 +46,43 @@ def test_an_arm_that_should_not_exist_is_found_at_once() -> None:
     assert not sample_ratio({"holdout": 0, "served policy": 9}, {"holdout": 0.0, "served policy": 1.0}).broken(0.05)
     with pytest.raises(ValueError, match="must name the arms"):
         sample_ratio({"a": 1}, {"b": 1.0})
+
+
+def test_the_evidence_of_two_events_by_hand() -> None:
+    """Arms of 1 and 3 decisions, one event each, nothing tolerated: p(r) = r / (r + 3), so p(1) = 1/4.
+
+    The likelihood ratio of r is p(r) (1 - p(r)) / (1/4 · 3/4) = 16 r / (r + 3)².
+    """
+    found = excess_evidence(np.array([[1, 1]]), np.array([[1, 3]]), 1.0)
+    assert found == pytest.approx(np.mean(16 * RATIOS / (RATIOS + 3) ** 2))
+    twice = excess_evidence(np.array([[1, 0], [0, 1]]), np.array([[1, 3], [1, 3]]), 1.0)
+    assert twice == pytest.approx(found), "the same events on two nights"
+    assert excess_evidence(np.array([[2, 0]]), np.array([[5, 0]]), 1.0) == pytest.approx(1), "nothing to compare with"
+    assert excess_evidence(np.zeros((0, 2), int), np.zeros((0, 2), int), 1.2) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("true_ratio", [1.0, 1.2])
+def test_a_policy_within_the_margin_is_seldom_accused_over_a_roll_out(true_ratio: float) -> None:
+    """500 roll-outs of 120 nights, looked at every night, a tenth and then half of 3,000 decisions; α = 5%.
+
+    At a rate of exactly 5%, more than 39 accused of 500 would come about with a probability of 0.4%.
+    """
+    random, accused = np.random.default_rng(5), 0
+    decisions = np.array([[300, 2700]] * 60 + [[1500, 1500]] * 60)
+    for _ in range(500):
+        events = random.poisson(decisions * 0.002 * np.array([true_ratio, 1.0]))
+        accused += any(excess_evidence(events[: n + 1], decisions[: n + 1], 1.2) > 20 for n in range(0, 120, 3))
+    assert accused <= 39
+
+
+def test_three_times_the_harm_is_found_within_a_month() -> None:
+    """Of 100 such roll-outs at least 90 are accused; at a power of 97% fewer would be seen once in 1,000 times."""
+    random, accused = np.random.default_rng(6), 0
+    decisions = np.array([[1500, 1500]] * 28)
+    for _ in range(100):
+        events = random.poisson(decisions * 0.002 * np.array([3.0, 1.0]))
+        accused += excess_evidence(events, decisions, 1.2) > 20
+    assert accused >= 90
 
 
 def test_values_of_arms_by_hand() -> None:

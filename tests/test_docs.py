@@ -54,6 +54,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "`review`": programme.Review,
     "`publish`": programme.Publish,
     "`startup`": programme.Startup,
+    "`rollout`": programme.Rollout,
     "`outcomes`": programme.Outcomes,
 }
 """Headings over tables of keys, and what they document."""

@@ -38,6 +38,7 @@ def test_shipped_files_are_sound() -> None:
     ("change", "said"),
     [
         ({"gird": {}}, "gird: unknown key; did you mean grid?"),
+        ({"rollout": [10, 50]}, "rollout: steps must rise to 100, as in [10, 50, 100]; they are [10, 50]"),
         ({"gate.horizn": 3}, "gate.horizn: unknown key; did you mean horizon? allowed: horizon, alpha,"),
         ({"state.0.colunm": "x"}, "state.0.colunm: unknown key; did you mean column?"),
         ({"events.purchase.wieght": 1}, "events.purchase.wieght: unknown key; did you mean weight?"),

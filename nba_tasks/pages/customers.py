@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 from nba_tasks import database
+from nba_tasks.arms import HOLDOUT, NAMES, PREVIOUS
 from nba_tasks.pages import charts
 from nba_tasks.pages.access import VisitorDep
 from nba_tasks.pages.lists import crm
@@ -24,7 +25,7 @@ router = APIRouter(prefix="/customers")
 
 Row = Mapping[str, Any]
 DAYS_BACK = 182
-ARMS = {"h": "holdout: never contacted", "b": "business as usual", "s": "served policy"}
+ARMS = NAMES | {HOLDOUT: "holdout: never contacted"}
 SPLITS = {"l": "learn", "s": "select", "g": "gate", "h": "holdout"}
 
 
@@ -77,7 +78,7 @@ def trace(
         "customer.html",
         programme=programme,
         who=who,
-        arm=ARMS[who["arm"]],
+        arm=ARMS[(score and score["arm"]) or who["arm"]],
         split=SPLITS[who["split"]],
         zone=known.grid.business_timezone,
         night=chosen_night,
@@ -122,7 +123,12 @@ def _score(scored: Mapping[tuple[dt.date, int], Row], night: dt.date | None, dec
     versions = [version for scored_for, version in scored if scored_for == night]
     if night is None or not versions:
         return None
-    return scored.get((night, int(decision["policy_version"]) if decision else versions[-1]))
+    if decision is None:
+        return scored[(night, versions[-1])]
+    version = int(decision["policy_version"])
+    # Before a roll-out reaches a customer, another version decides than the one that the night was scored for.
+    others = [scored[(night, other)] for other in versions if scored[(night, other)]["arm"] == PREVIOUS]
+    return scored.get((night, version)) or next(iter(others), None)
 
 
 def _state(programme: Programme, score: Row | None) -> list[tuple[str, str]]:

@@ -9,8 +9,9 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Form, HTTPException, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse, RedirectResponse
+from sqlalchemy.exc import SQLAlchemyError
 
-from nba_tasks import database
+from nba_tasks import database, rollout
 from nba_tasks.pages import forms, mlflow_rest
 from nba_tasks.pages.access import Visitor, VisitorDep
 from nba_tasks.pages.programmes import programme_named
@@ -48,6 +49,9 @@ def _lineage(
         total = database.execute(connection, "pages/policies_count", parameters).scalar_one()
         rows = database.execute(connection, "pages/policies", parameters).mappings().all()
         changes = database.execute(connection, "pages/champions", parameters).mappings().all()
+        champion = (named or {}).get("champion")
+        rolling = None if champion is None else rollout.newest(connection, programme, champion)
+    may_decide = _may_decide(visitor, programme)
     return page(
         request,
         "policies.html",
@@ -60,11 +64,13 @@ def _lineage(
         pages=pages_of(total, ROWS),
         number=number,
         link=lambda to: f"?{urlencode({'page': to})}",
-        may_roll_back=bool(named and {"previous", "champion"} <= named.keys()) and _may_roll_back(visitor, programme),
+        rolling=rolling if rolling and rolling.share < 100 else None,
+        may_decide=may_decide,
+        may_roll_back=bool(named and {"previous", "champion"} <= named.keys()) and may_decide,
     )
 
 
-def _may_roll_back(visitor: Visitor, programme: str) -> bool:
+def _may_decide(visitor: Visitor, programme: str) -> bool:
     """Whether the person decides here, and is among the reviewers where the programme's file names some."""
     if not visitor.decides(programme):
         return False
@@ -75,10 +81,10 @@ def _may_roll_back(visitor: Visitor, programme: str) -> bool:
     return not reviewers or str(visitor.user.get_id()) in reviewers
 
 
-def _require_may_roll_back(visitor: Visitor, programme: str) -> None:
+def _require_may_decide(visitor: Visitor, programme: str) -> None:
     visitor.require_decides(programme)
-    if not _may_roll_back(visitor, programme):
-        raise HTTPException(HTTPStatus.FORBIDDEN, f"Only the reviewers that {programme}'s file names may go back.")
+    if not _may_decide(visitor, programme):
+        raise HTTPException(HTTPStatus.FORBIDDEN, f"Only the reviewers that {programme}'s file names may decide here.")
 
 
 def _roles(named: dict[str, int]) -> dict[int, list[str]]:
@@ -100,7 +106,7 @@ async def confirm(request: Request, visitor: VisitorDep, programme: str) -> HTML
     HTTPException
         403: the person may not decide. 409: there is nothing to go back to.
     """
-    _require_may_roll_back(visitor, programme)
+    _require_may_decide(visitor, programme)
     named = await mlflow_rest.aliases(programme)
     if not named or "champion" not in named or "previous" not in named:
         raise HTTPException(HTTPStatus.CONFLICT, f"{programme} has no earlier champion to go back to.")
@@ -133,7 +139,7 @@ def roll_back(
 
     from nba_tasks import registry, review
 
-    _require_may_roll_back(visitor, programme)
+    _require_may_decide(visitor, programme)
     try:
         review.roll_back(
             database.warehouse(),
@@ -148,4 +154,50 @@ def roll_back(
         raise HTTPException(
             HTTPStatus.BAD_GATEWAY, f"MLflow does not answer: look which version is in use before trying again. {error}"
         ) from None
+    return RedirectResponse(f"{request.scope.get('root_path', '')}/policies/{programme}", HTTPStatus.SEE_OTHER)
+
+
+@router.get("/{programme}/rollout")
+def progress(request: Request, visitor: VisitorDep, programme: str) -> HTMLResponse:
+    """How the roll-out goes, and the question whether the next step is meant.
+
+    Raises
+    ------
+    HTTPException
+        403: the person may not decide. 409: no roll-out is under way. 503: a database does not answer.
+    """
+    from nba_tasks import steps
+
+    _require_may_decide(visitor, programme)
+    try:
+        rolling = steps.rolling_out(programme_named(programme))
+    except SQLAlchemyError:
+        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "A database does not answer.") from None
+    if rolling is None:
+        raise HTTPException(HTTPStatus.CONFLICT, f"{programme} has no roll-out under way.")
+    return page(request, "rollout.html", programme=programme, rolling=rolling, token=forms.token(visitor))
+
+
+@router.post("/{programme}/rollout", dependencies=[Depends(forms.sent_from_here)])
+def widen(
+    request: Request,
+    visitor: VisitorDep,
+    programme: str,
+    share: Annotated[int, Form()],
+    comment: Annotated[str, Form(max_length=2000)] = "",
+) -> RedirectResponse:
+    """Take the next step of the roll-out.
+
+    Raises
+    ------
+    HTTPException
+        403: the person may not decide. 409: it is held back, or no longer where it was shown.
+    """
+    from nba_tasks import steps
+
+    _require_may_decide(visitor, programme)
+    try:
+        steps.widen_rollout(programme_named(programme), visitor.name, comment.strip() or None, expected=share)
+    except rollout.RolloutError as error:
+        raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
     return RedirectResponse(f"{request.scope.get('root_path', '')}/policies/{programme}", HTTPStatus.SEE_OTHER)

@@ -25,6 +25,7 @@ from nba_tasks.programme.sections import (
     Publish,
     Review,
     Reward,
+    Rollout,
     Splits,
     Startup,
     Validation,
@@ -55,6 +56,7 @@ class Programme(Section):
     review: Review = Review()
     publish: Publish = Publish()
     startup: Startup = Startup()
+    rollout: Rollout = Rollout()
     outcomes: Outcomes = Outcomes()
 
     @model_validator(mode="after")

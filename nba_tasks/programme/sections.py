@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
+import itertools
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -216,6 +217,28 @@ class Startup(Section):
         gt=0,
         description="gain of a new policy a window that is worth waiting for; null: a quarter of today's value",
     )
+
+
+class Rollout(Section):
+    """How a new champion takes over: by steps, whoever it has not reached keeping to the policy before."""
+
+    steps: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(
+        (100,), min_length=1, description="per cent of the served customers, rising to 100"
+    )
+    clean_nights: int | None = Field(
+        None, ge=1, description="published nights without alarm before the next step; null: a person takes each step"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _steps_alone(cls, given: Any) -> Any:
+        return {"steps": given} if isinstance(given, list | tuple) else given
+
+    @model_validator(mode="after")
+    def _rises(self) -> Rollout:
+        if any(a >= b for a, b in itertools.pairwise(self.steps)) or self.steps[-1] != 100:
+            raise ValueError(f"steps must rise to 100, as in [10, 50, 100]; they are {list(self.steps)}")
+        return self
 
 
 class Outcomes(Section):

@@ -24,7 +24,7 @@ select
 from (
     select
         t.*,
-        c.arm,
+        coalesce(s.arm, c.arm) as arm,
         c.offset_days,
         s.as_of,
         s.state as scored,

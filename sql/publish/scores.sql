@@ -3,7 +3,7 @@
 select
     c.customer_key,
     c.customer_id,
-    c.arm,
+    coalesce(s.arm, c.arm) as arm,
     s.eligible,
     nba.uniform(:programme, 'draw', :salt || '|' || :as_of, c.customer_id) as draw
 {%- for name, length in arrays.items() %}{% for position in range(length) %},

@@ -14,7 +14,7 @@ PLACES = {
     "programme": "sales_channels", "list_date": AS_OF.isoformat(), "as_of": AS_OF.isoformat(), "name:path": "pages.css",
     "what_if_id": "1", "dag_id": "sales_channels.nightly_actions", "run_id": "a run", "what": "list",
 }  # fmt: skip
-ACTS = {"/gates/{gate_id}/answer", "/policies/{programme}/rollback"}
+ACTS = {"/gates/{gate_id}/answer", "/policies/{programme}/rollback", "/policies/{programme}/rollout"}
 
 
 def routes() -> Iterator[tuple[str, str]]:
@@ -54,12 +54,13 @@ def test_a_viewer_sees_but_may_not_act_nor_see_customers(site: Site) -> None:
             assert vera.get(f"/nba/{path}").status_code == 200, path
         page = vera.get(f"/nba/gates/{waiting}")
         assert page.status_code == 200
-        form = {"token": site.token("vera"), "answer": "Approve", "champion": "1"}
+        form = {"token": site.token("vera"), "answer": "Approve", "champion": "1", "share": "10"}
         for path in ACTS:
             refused = vera.post(address(path, waiting), data=form)
             assert refused.status_code == 403, path
             assert "You may look at sales_channels, but not decide" in refused.text, "it is her right that is missing"
-        assert vera.get("/nba/policies/sales_channels/rollback").status_code == 403
+        for what in ("rollback", "rollout"):
+            assert vera.get(f"/nba/policies/sales_channels/{what}").status_code == 403
         assert vera.get("/nba/customers/sales_channels", params={"id": customer(site)}).status_code == 403
         night = vera.get(f"/nba/lists/sales_channels/{AS_OF}")
         assert night.status_code == 200
@@ -100,6 +101,14 @@ def test_a_form_of_another_site_or_person_is_refused(site: Site) -> None:
             ({}, ""),
         ):
             assert uma.post(path, data=mine | {"token": token}, headers=headers).status_code == 403, (headers, token)
+
+
+def test_without_a_roll_out_there_is_no_next_step(site: Site) -> None:
+    path, form = "/nba/policies/sales_channels/rollout", {"share": "10", "token": site.token("uma")}
+    with site.visit("uma") as uma:
+        for answer in (uma.get(path), uma.post(path, data=form)):
+            assert answer.status_code == 409
+            assert "no roll-out under way" in answer.text
 
 
 def test_what_cannot_be_answered_says_why(site: Site) -> None:
