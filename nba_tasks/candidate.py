@@ -73,7 +73,7 @@ class Trial:
     @cached_property
     def choice(self) -> MixChoice:
         """The mix that is chosen on the select split, if any promises to pass."""
-        select = self.sides["select"]
+        select, learn = self.sides["select"], self.sides["learn"]
         return choose_mix(
             self.choosing,
             lambda mix: select.candidate(self.served, mix),
@@ -82,6 +82,7 @@ class Trial:
             mixes=self.mixes,
             k=self.k,
             critics_at=self.foreseen,
+            taught=(self.sample("learn"), lambda mix: learn.candidate(self.served, mix)),
         )
 
     @property

@@ -186,9 +186,8 @@ def relation_name(programme: Programme, relation: str) -> str | None:
 
 
 def customer_columns(programme: Programme) -> tuple[str, ...]:
-    """Consent and feature columns of customers, sorted."""
-    consents = {channel.consent for channel in programme.channels.values() if channel.consent}
-    return tuple(sorted(consents | {f.column for f in programme.state if isinstance(f, CustomerFeature)}))
+    """Columns of customers that rules read, and those of features, sorted."""
+    return tuple(sorted({*programme.flags} | {f.column for f in programme.state if isinstance(f, CustomerFeature)}))
 
 
 def inspect(connection: Connection, programme: Programme) -> Source:
@@ -289,12 +288,12 @@ def _column_findings(
 
 
 def _attribute_findings(programme: Programme, found: Mapping[str, str]) -> Iterable[Finding]:
-    """Consent and feature columns of customers."""
+    """Columns of customers that rules read, and those of features."""
     name = programme.crm.relations.customers
-    consents: dict[str, Kind] = {c.consent: "boolean" for c in programme.channels.values() if c.consent}
-    yield from _column_findings(name, found, consents, programme)
+    flags: dict[str, Kind] = dict.fromkeys(programme.flags, "boolean")
+    yield from _column_findings(name, found, flags, programme)
     for feature in programme.state:
-        if not isinstance(feature, CustomerFeature) or feature.column in consents:
+        if not isinstance(feature, CustomerFeature) or feature.column in flags:
             continue
         where, actual = f"{name}.{feature.column}", found.get(feature.column)
         usable = (
@@ -375,13 +374,12 @@ def _history_findings(programme: Programme) -> Iterable[Finding]:
     """Mutable columns whose earlier values nobody recorded."""
     if programme.crm.relations.customer_changes is not None:
         return
-    consents = {channel.consent for channel in programme.channels.values() if channel.consent}
     mutable = {f.column for f in programme.state if isinstance(f, CustomerFeature) and not f.immutable}
-    for column in sorted(mutable | consents):
+    for column in sorted(mutable.union(programme.flags)):
         yield Finding(
             "warning",
             f"{programme.crm.relations.customers}.{column}",
             "it may change and there is no customer_changes, so it counts as unknown before the first night's snapshot",
             "Name the relation as crm.relations.customer_changes"
-            + ("" if column in consents else ", or declare the feature `immutable: true` if it never changes"),
+            + ("" if column in programme.flags else ", or declare the feature `immutable: true` if it never changes"),
         )

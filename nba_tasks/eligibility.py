@@ -15,7 +15,18 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nba_tasks.programme import NO_ACTION, Cap, CoolOff, Programme, ProgrammeError, Quiet, Range, Rule, Where
+from nba_tasks.programme import (
+    NO_ACTION,
+    Cap,
+    CoolOff,
+    Programme,
+    ProgrammeError,
+    Quiet,
+    Range,
+    Rule,
+    Suppression,
+    Where,
+)
 from nba_tasks.series import Past
 
 Mask = Literal["logged", "target"]
@@ -72,28 +83,30 @@ class Condition:
 
     def in_force(self, day: dt.date) -> bool:
         """Whether the rule counts on a date."""
-        rule = self.rule
-        return (rule.valid_from is None or rule.valid_from <= day) and (rule.valid_to is None or day < rule.valid_to)
+        return in_force(self.rule, day)
+
+
+def in_force(rule: Rule, day: dt.date) -> bool:
+    """Whether a rule counts on a date."""
+    return (rule.valid_from is None or rule.valid_from <= day) and (rule.valid_to is None or day < rule.valid_to)
 
 
 def conditions_of(
-    programme: Programme, past: Past, state: Mapping[str, str], consents: Mapping[str, str]
+    programme: Programme, past: Past, state: Mapping[str, str], flags: Mapping[str, str]
 ) -> tuple[Condition, ...]:
     """The conditions in the order of their bits.
 
     Parameters
     ----------
-    state, consents : mappings of str to str
-        SQL for each feature of the state, and for each column of consent (null: unknown).
+    state, flags : mappings of str to str
+        SQL for each feature of the state, and for each column that only rules read (null: unknown).
 
     Raises
     ------
     ProgrammeError
         There are more than fit into the column.
     """
-    found = tuple(
-        condition for rule in programme.rules for condition in _of_rule(rule, programme, past, state, consents)
-    )
+    found = tuple(condition for rule in programme.rules for condition in _of_rule(rule, programme, past, state, flags))
     if len(found) > MAX_CONDITIONS:
         raise ProgrammeError(
             f"rules: they ask for {len(found)} conditions (two a channel with consent, one for any other rule), "
@@ -103,7 +116,7 @@ def conditions_of(
 
 
 def _of_rule(
-    rule: Rule, programme: Programme, past: Past, state: Mapping[str, str], consents: Mapping[str, str]
+    rule: Rule, programme: Programme, past: Past, state: Mapping[str, str], flags: Mapping[str, str]
 ) -> Iterable[Condition]:
     if isinstance(rule, Range):
         feature = f"({state[rule.feature]})"
@@ -118,6 +131,8 @@ def _of_rule(
         yield Condition(rule, f"{earlier} < {rule.max}", channel=rule.channel)
     elif isinstance(rule, CoolOff):
         yield Condition(rule, f"{past.of_event(rule.event).count(rule.epochs)} = 0", channel=rule.channel)
+    elif isinstance(rule, Suppression):
+        yield Condition(rule, f"{flags[rule.column]} is not true", channel=rule.channel)
     elif isinstance(rule, Quiet):
         dates = ", ".join(f"date '{day}'" for day in rule.dates)
         yield Condition(rule, f"s.starts_on not in ({dates})", channel=rule.channel)
@@ -126,7 +141,7 @@ def _of_rule(
         # lawful on grounds that we cannot see.
         for name, channel in programme.channels.items():
             if channel.consent:
-                consent = consents[channel.consent]
+                consent = flags[channel.consent]
                 yield Condition(rule, f"{consent} is true", channel=name, masks=("target",))
                 yield Condition(rule, f"{consent} is not false", channel=name, masks=("logged",))
 

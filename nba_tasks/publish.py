@@ -18,9 +18,10 @@ from nba_tasks.batches import Batch, read_batch
 from nba_tasks.capacity import Prices
 from nba_tasks.dataset import BoolArray
 from nba_tasks.decisions import Decisions, Scored, decisions_of
+from nba_tasks.eligibility import in_force
 from nba_tasks.hashing import hash63
 from nba_tasks.policy import apply_rules
-from nba_tasks.programme import Consent, Programme
+from nba_tasks.programme import Consent, Programme, Suppression
 from nba_tasks.reasons import FEATURES
 from nba_tasks.score import Serving, permitted, unpack
 from nba_tasks.shape import Shape
@@ -212,7 +213,9 @@ def _read_scores(connection: Connection, shape: Shape, batch: Batch, serve: Serv
 
 
 def _recheck(crm: Connection, shape: Shape, scores: Scored) -> tuple[BoolArray, NDArray[np.bool_]]:
-    """Eligibility as the CRM knows it now: consent withdrawn since scoring counts; who ended the relationship is gone.
+    """Eligibility as the CRM knows it now; who ended the relationship is gone.
+
+    Consent withdrawn since scoring counts, and so does who has come onto a list that forbids contacts.
 
     Returns
     -------
@@ -228,20 +231,18 @@ def _recheck(crm: Connection, shape: Shape, scores: Scored) -> tuple[BoolArray, 
     """
     programme = shape.programme
     eligible = scores.eligible.copy()
-    columns = {name: c.consent for name, c in programme.channels.items() if c.consent}
-    asked = any(isinstance(rule, Consent) for rule in programme.rules)
     query = database.statement(
         "publish/customers_now",
         customers=programme.crm.relations.customers,
         events=programme.crm.relations.events,
-        consents=sorted(set(columns.values())),
+        flags=programme.flags,
     )
     first_day = shape.as_of - dt.timedelta(days=programme.grid.settlement_lag_days)
     parameters = {
         "ending_events": [name for name, event in programme.events.items() if event.ends],
         "since": dt.datetime.combine(first_day, dt.time(), programme.grid.zone),
     }
-    types = {"customer_id": pa.string(), "gone": pa.bool_(), **dict.fromkeys(sorted(set(columns.values())), pa.bool_())}
+    types = {"customer_id": pa.string(), "gone": pa.bool_(), **dict.fromkeys(programme.flags, pa.bool_())}
     now = bulk.read(crm, query, types, parameters)
     # The row of each customer in what the CRM says, -1 for one whom it does not know any more.
     row = pc.index_in(scores.customer_id, value_set=now.column("customer_id").combine_chunks())
@@ -252,9 +253,13 @@ def _recheck(crm: Connection, shape: Shape, scores: Scored) -> tuple[BoolArray, 
     def says(column: str) -> NDArray[np.bool_]:
         return np.asarray(np.append(now.column(column).to_numpy(), False)[row], dtype=bool)
 
-    for action in shape.actions:
-        if asked and action.channel in columns:
-            eligible[:, action.index] &= says(columns[action.channel]) & known
+    contacts = [(action, action.channel) for action in shape.actions if action.channel is not None]
+    for rule in (rule for rule in programme.rules if in_force(rule, shape.as_of)):
+        for action, channel in contacts:
+            if isinstance(rule, Consent) and (consent := programme.channels[channel].consent):
+                eligible[:, action.index] &= says(consent)
+            elif isinstance(rule, Suppression) and rule.channel in (None, channel):
+                eligible[:, action.index] &= ~says(rule.column)
     return permitted(eligible, scores.arm), says("gone") | ~known
 
 

@@ -157,11 +157,11 @@ class Shape:
         return self._conditions(tonight=False)
 
     def _conditions(self, *, tonight: bool) -> tuple[Condition, ...]:
-        consents = {
-            name: f"s.{quote_identifier(f'consent_{name}')}" if tonight else _value_of(f"consent_{name}", name)
-            for name in self._consents
+        flags = {
+            name: f"s.{quote_identifier(f'flag_{name}')}" if tonight else _value_of(f"flag_{name}", name)
+            for name in self.programme.flags
         }
-        return conditions_of(self.programme, self.past, {f.name: f.expression for f in self.features}, consents)
+        return conditions_of(self.programme, self.past, {f.name: f.expression for f in self.features}, flags)
 
     def mask(self, which: Mask) -> str:
         """SQL for the eligible actions of a row `rows` with its `conditions` and `starts_on`."""
@@ -181,13 +181,13 @@ class Shape:
         Parameters
         ----------
         tonight : bool
-            For the customers who are due on `as_of`. Whether a contact is allowed is then a matter of now: consent is
-            read as the batch found it.
+            For the customers who are due on `as_of`. Whether a contact is allowed is then a matter of now: consent, and
+            who is on a list, are read as the batch found them.
         changed_only : bool
             For the customers of the temporary table `changed`.
         """
         grid = self.programme.grid
-        changing = self._changing(consents=not tonight)
+        changing = self._changing(flags=not tonight)
         integer = len(self.conditions) < INTEGER_BITS
         return {
             "table": self.table,
@@ -202,7 +202,7 @@ class Shape:
             "features": self.features,
             "series_list": self.past.series,
             "positions": self.past.positions,
-            "fixed": self._fixed(consents=tonight),
+            "fixed": self._fixed(flags=tonight),
             "changing": changing,
             "immutable": sorted({f.column for f in self._customer_features if f.immutable}),
             "mutable": sorted({column.source for column in changing}),
@@ -215,41 +215,37 @@ class Shape:
 
     # What the state is made of ---------------------------------------------------------------------------------------
 
-    def _fixed(self, *, consents: bool) -> list[Column]:
+    def _fixed(self, *, flags: bool) -> list[Column]:
         """Columns that no epoch changes: of the customer's newest version `v`."""
         found = [
             Column(f.name, f"state_{f.name}", _type(f), _parsed(f, f"v.attributes ->> {quote_literal(f.column)}"))
             for f in self._customer_features
             if f.immutable
         ]
-        if consents:
+        if flags:
             found += [
-                Column(name, f"consent_{name}", "boolean", f"nba.number(v.attributes ->> {quote_literal(name)}) = 1")
-                for name in self._consents
+                Column(name, f"flag_{name}", "boolean", f"nba.number(v.attributes ->> {quote_literal(name)}) = 1")
+                for name in self.programme.flags
             ]
         return found
 
-    def _changing(self, *, consents: bool) -> list[Column]:
+    def _changing(self, *, flags: bool) -> list[Column]:
         """Columns read off the values that a mutable column took; `source` is that column."""
         found = [
             Column(f.name, f"state_{f.name}", _type(f), _parsed(f, "value"), source=f.column)
             for f in self._customer_features
             if not f.immutable
         ]
-        if consents:
+        if flags:
             found += [
-                Column(name, f"consent_{name}", "boolean", "nba.number(value) = 1", source=name)
-                for name in self._consents
+                Column(name, f"flag_{name}", "boolean", "nba.number(value) = 1", source=name)
+                for name in self.programme.flags
             ]
         return found
 
     @property
     def _customer_features(self) -> list[CustomerFeature]:
         return [f for f in self.programme.state if isinstance(f, CustomerFeature)]
-
-    @property
-    def _consents(self) -> list[str]:
-        return sorted({c.consent for c in self.programme.channels.values() if c.consent})
 
     def _expression(self, feature: Feature) -> str:
         """SQL for a feature, over the row `s` of an epoch."""

@@ -268,8 +268,7 @@ class _Checks:
 def _values(programme: Programme, batch: PendingBatch) -> dict[str, Any]:
     """SQL constants for the braces of the suites' queries."""
     zone = quote_literal(programme.grid.business_timezone)
-    consents = {channel.consent for channel in programme.channels.values() if channel.consent}
-    numbers = {f.column for f in programme.state if isinstance(f, CustomerFeature) and not f.categories} - consents
+    numbers = {f.column for f in programme.state if isinstance(f, CustomerFeature) and not f.categories}
     valued = {name for name, event in programme.events.items() if event.measure == "value"}
     return {
         "batch_id": batch.batch_id,
@@ -280,8 +279,8 @@ def _values(programme: Programme, batch: PendingBatch) -> dict[str, Any]:
         "channels": _texts(programme.channels),
         "event_types": _texts(programme.events),
         "valued_types": _texts(valued),
-        "consents": _texts(consents),
-        "numbers": _texts(numbers),
+        "flags": _texts(programme.flags),
+        "numbers": _texts(numbers.difference(programme.flags)),
         "action_numbers": _texts(programme.actions.features),
     }
 

@@ -39,6 +39,7 @@ SECTIONS: Mapping[str, type[Section]] = {
     "`state`, `source: events`": programme.EventFeature,
     "`state`, `source: time`": programme.TimeFeature,
     "`rules`, `kind: consent`": programme.Consent,
+    "`rules`, `kind: suppression`": programme.Suppression,
     "`rules`, `kind: cap`": programme.Cap,
     "`rules`, `kind: range`": programme.Range,
     "`rules`, `kind: where`": programme.Where,

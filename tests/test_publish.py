@@ -155,6 +155,37 @@ def test_consent_withdrawn_after_scoring_is_respected(trained: Installation, nig
     assert published.to_send > 0
 
 
+def test_nobody_on_a_list_that_forbids_contacts_is_contacted(trained: Installation, night: Callable[..., Any]) -> None:
+    """The column of consent to letters serves as such a list, for calls; somebody comes onto it after the scoring."""
+    content = trained.programme.model_dump()
+    rule = {"kind": "suppression", "name": "do_not_call", "column": "consent_mail", "channel": "phone"}
+    made = type(trained.programme).model_validate(content | {"rules": [*content["rules"], rule]})
+    version = registry.version_of(made, "version_0")
+    assert version is not None
+    serve = score.serving(made, version)
+    night(dry_run=True)  # empties the tables
+    for shard in range(made.shards):
+        score.score_shard(trained.warehouse, made, AS_OF, shard, serve)
+    may = "select customer_id from decisions where programme is not null and 'phone' = any (eligible_actions)"
+    publish.publish(trained.crm, trained.warehouse, made, AS_OF, serve, "first", today=AS_OF)
+    callable_ones = {row[0] for row in rows(trained, may)}
+    on_it = {row[0] for row in rows(trained, "select customer_id::text from customers where consent_mail")}
+    assert callable_ones
+    assert not callable_ones & on_it
+    with trained.crm.begin() as connection:
+        connection.exec_driver_sql("delete from campaign_list; delete from decisions where programme is not null")
+        connection.exec_driver_sql("delete from publications")
+    late = min(callable_ones)
+    with crm_changed(
+        trained, "customers", f"update customers set consent_mail = true where customer_id::text = '{late}'"
+    ):
+        published = publish.publish(trained.crm, trained.warehouse, made, AS_OF, serve, "second", today=AS_OF)
+    assert published.changed_since_scoring == 1
+    assert {row[0] for row in rows(trained, may)} == callable_ones - {late}
+    kept = trained.databases.rows("select summary -> 'held_back' from nba.lists where run_id = 'second'")[0][0]
+    assert next(row for row in kept if row["rule"] == "do_not_call")["customers"] > 0
+
+
 def test_whoever_unsubscribed_since_the_pull_gets_nothing(trained: Installation, night: Callable[..., Any]) -> None:
     """After midnight, or the day before but loaded late; a click, or an unsubscribe long ago, changes nothing."""
     night()

@@ -102,6 +102,7 @@ def test_the_first_night_may_contact_whoever_consents_tonight(databases: Databas
                 "transitions/tonight",
                 transitions.epoch_parameters(connection, programme, batch, shard),
                 **shape.names(tonight=True),
+                rolled_out=False,
             )
         ]
     assert len(tonight) > 5

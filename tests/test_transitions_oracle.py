@@ -75,6 +75,9 @@ def rules(draw: st.DrawFn, anchor: dt.date, names: tuple[str, ...]) -> list[dict
         return {key: None if day is None else anchor + dt.timedelta(days=day) for key, day in dates.items()}
 
     found: list[dict[str, Any]] = [{"kind": "consent", **validity()} for _ in range(draw(st.integers(0, 2)))]
+    if draw(st.booleans()):
+        listed = {"column": "consent_phone", "channel": draw(st.sampled_from([None, "post", "phone"]))}
+        found.append({"kind": "suppression", **listed, **validity()})
     for _ in range(draw(st.integers(0, 3))):
         channel = draw(st.sampled_from([None, "email", "post", "phone"]))
         cap = {"channel": channel, "max": draw(st.integers(0, 2)), "epochs": draw(st.integers(1, 4))}

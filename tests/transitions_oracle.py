@@ -27,6 +27,7 @@ from nba_tasks.programme import (
     Quiet,
     Range,
     Rule,
+    Suppression,
     TimeFeature,
     Where,
 )
@@ -292,6 +293,8 @@ class _View:
                 return self.start(epoch) not in rule.dates
             events = [event for event in self.customer.events if event.event_type == rule.event]
             return not self.before(events, epoch, rule.epochs)
+        if isinstance(rule, Suppression):
+            return rule.channel not in (None, action.channel) or _number(self.known(rule.column, epoch)) != 1
         column = self.programme.channels[action.channel].consent
         if column is None:
             return True

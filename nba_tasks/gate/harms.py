@@ -33,8 +33,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nba_tasks.bounds import Estimate, gamma_lower, gamma_upper, sequence_bounds
-from nba_tasks.estimators import on_windows
+from nba_tasks.bounds import Clusters, Estimate, gamma_lower, gamma_upper, sequence_bounds
 from nba_tasks.gate.sample import Sample
 from nba_tasks.programme import Gate
 
@@ -162,11 +161,17 @@ def compare_harm(sample: Sample, weights: Mapping[str, Floats], outcome: str, ga
     gate : Gate
         Its margins.
     """
-    events = on_windows(sample.outcomes[:, sample.outcome_names.index(outcome)], sample.windows)
+    return compare_events(sample.events(outcome), sample.clusters, weights, outcome, gate)
+
+
+def compare_events(
+    events: Floats, clusters: Clusters, weights: Mapping[str, Floats], outcome: str, gate: Gate
+) -> HarmTest:
+    """The same from the events, of shape (n_windows, horizon), and the customers of the windows."""
     mine, theirs = (_weighted_rate(weights[whose], events) for whose in ("candidate", "incumbent"))
     factor, allowed = tolerated(theirs.rate, gate)
     adds = weights["candidate"] - factor * weights["incumbent"]
-    excess = sample.clusters.mean((adds * events).sum(axis=1) / events.shape[1])
+    excess = clusters.mean((adds * events).sum(axis=1) / events.shape[1])
     poisson = float((adds**2 * events).sum()) / adds.size**2
     clustered = excess.standard_error**2 if math.isfinite(excess.standard_error) else 0.0
     wider = max(1.0, clustered / poisson) if poisson > 0 else 1.0

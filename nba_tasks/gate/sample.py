@@ -154,6 +154,10 @@ class Sample:
         target = logged_action_probability(probabilities, self.action, self.windows)
         return cumulative_weights(target, self.propensity, self.windows)
 
+    def events(self, outcome: str) -> Floats:
+        """How often an outcome came with each decision, of shape (n_windows, horizon); 0 after the end."""
+        return on_windows(self.outcomes[:, self.outcome_names.index(outcome)], self.windows)
+
     def influence(self, weight: Floats, critic: Critic | None) -> Floats:
         """The deciding estimator's influence values: DR where there is a critic, else PDIS."""
         if critic is None:

@@ -21,6 +21,7 @@ from nba_tasks.programme.rules import (
     Quiet,
     Range,
     Rule,
+    Suppression,
     Where,
 )
 from nba_tasks.programme.section import (
@@ -83,6 +84,7 @@ __all__ = [
     "Section",
     "Splits",
     "Startup",
+    "Suppression",
     "TimeFeature",
     "Validation",
     "Where",

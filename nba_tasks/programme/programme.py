@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from nba_tasks.programme.conditions import Reader
 from nba_tasks.programme.features import ContactFeature, CustomerFeature, EventFeature, Feature
-from nba_tasks.programme.rules import Cap, CoolOff, Quiet, Range, Rule, Where
+from nba_tasks.programme.rules import Cap, CoolOff, Quiet, Range, Rule, Suppression, Where
 from nba_tasks.programme.section import Identifier, Section
 from nba_tasks.programme.sections import (
     Actions,
@@ -73,7 +73,7 @@ class Programme(Section):
         if twice := sorted({name for name in rule_names if rule_names.count(name) > 1}):
             raise ValueError(f"rules: {', '.join(twice)} named twice")
         for rule in self.rules:
-            if isinstance(rule, Cap | CoolOff | Quiet) and rule.channel:
+            if isinstance(rule, Cap | CoolOff | Suppression | Quiet) and rule.channel:
                 _known(rule.channel, self.channels, f"rules.{rule.name}.channel", "channels")
             if isinstance(rule, CoolOff):
                 _known(rule.event, self.events, f"rules.{rule.name}.event", "events")
@@ -106,6 +106,12 @@ class Programme(Section):
     @property
     def feature_names(self) -> tuple[str, ...]:
         return tuple(feature.name for feature in self.state)
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Columns of the customers that only rules read: true, false or unknown; sorted."""
+        consents = {channel.consent for channel in self.channels.values() if channel.consent}
+        return tuple(sorted(consents | {rule.column for rule in self.rules if isinstance(rule, Suppression)}))
 
     @property
     def harms(self) -> tuple[str, ...]:

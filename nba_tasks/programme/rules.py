@@ -67,6 +67,17 @@ class CoolOff(Section):
     valid_to: dt.date | None = None
 
 
+class Suppression(Section):
+    """Nobody on a list: no contact (of one channel, or at all) where a column of the customers is true."""
+
+    kind: Literal["suppression"]
+    name: Identifier
+    column: Identifier
+    channel: str | None = None
+    valid_from: dt.date | None = None
+    valid_to: dt.date | None = None
+
+
 class Quiet(Section):
     """No contact (of one channel, or at all) is decided on these dates."""
 
@@ -78,4 +89,4 @@ class Quiet(Section):
     valid_to: dt.date | None = None
 
 
-Rule = Annotated[Consent | Cap | Range | Where | CoolOff | Quiet, Field(discriminator="kind")]
+Rule = Annotated[Consent | Suppression | Cap | Range | Where | CoolOff | Quiet, Field(discriminator="kind")]
