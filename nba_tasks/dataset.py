@@ -162,6 +162,10 @@ class Transitions:
         if (same & self.open[:-1]).any() or (self.open & self.done).any():
             raise DatasetError("an open row must be its customer's last and cannot be done")
 
+    def decisions_for(self) -> tuple[int, ...]:
+        """How many decisions were taken for each action, by its index."""
+        return tuple(np.bincount(self.action[~self.open], minlength=self.n_actions).tolist())
+
     def require_choice(self) -> None:
         """Refuse rows in which nothing may be done, not even nothing.
 

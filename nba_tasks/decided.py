@@ -17,6 +17,7 @@ from nba_tasks.batches import Batch
 from nba_tasks.capacity import movable, solve_prices
 from nba_tasks.critics import Loss
 from nba_tasks.dataset import FloatArray, Transitions
+from nba_tasks.policy import carve_out
 from nba_tasks.programme import Programme
 from nba_tasks.realised import Decided, Promise
 from nba_tasks.shape import Shape
@@ -185,6 +186,9 @@ def incumbent_of(shape: Shape, in_use: InUse, decided: Decided) -> FloatArray | 
     eligible[~eligible.any(axis=1), 0] = True
     state, contacted = decided.data.state, decided.arm != HOLDOUT
     wished, value = stored.probabilities(state, eligible), stored.values(state, eligible.shape[1])
+    # New actions get their share whatever the policy: those that the one in use knows little of had it.
+    new = registry.load(programme, version).newcomers(shape.actions, programme.layers.new_until)
+    wished = carve_out(wished, eligible & new, programme.layers.carve_out)
     age = dt.timedelta(days=programme.grid.interval_days + programme.grid.settlement_lag_days)
     settled = sum(night + age <= shape.as_of for night in in_use.nights)
     if not (limits := limits_of(shape)) or not contacted.any() or not settled:

@@ -93,7 +93,13 @@ class Decisions:
 
 
 def decisions_of(
-    shape: Shape, run_id: str, versions: tuple[int, int], scored: Scored, wished: Floats, night: Night
+    shape: Shape,
+    run_id: str,
+    versions: tuple[int, int],
+    scored: Scored,
+    wished: Floats,
+    night: Night,
+    new: BoolArray,
 ) -> Decisions:
     """The rows of the CRM's `decisions` and of the campaign list.
 
@@ -106,6 +112,8 @@ def decisions_of(
     wished : array of shape (n, n_actions)
         The probabilities before tonight's limits.
     night : Night
+    new : bool array of shape (n, n_actions)
+        New actions with their carve-out.
     """
     programme, as_of = shape.programme, shape.as_of
     ids = [action.action_id for action in shape.actions]
@@ -119,7 +127,7 @@ def decisions_of(
     arm = np.select([scored.arm == code for code in NAMES], list(range(len(NAMES)))).astype(np.int8)
     version = chosen([str(one) for one in versions], (scored.arm == PREVIOUS).astype(np.int8))
     because = reasons.named(scored.moved, scored.state, programme.state)
-    reason = reasons.sentences(ids, index, value, scored.eligible, scored.arm, because, short=probability < wished)
+    reason = reasons.sentences(ids, index, value, scored.eligible, scored.arm, because, probability < wished, new)
     decisions = {
         "decision_id": joined(f"{programme.programme}/{as_of}/", scored.customer_id),
         "programme": programme.programme,

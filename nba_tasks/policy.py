@@ -4,6 +4,8 @@ Because every layer maps exact probabilities to exact probabilities, the propens
 and what the gate judges is what is published:
 
     rules ▸ support ▸ greedy ▸ mix with the incumbent ▸ exploration
+
+When a list is made, new actions get their carve-out behind these; the gate compares policies without it.
 """
 
 from __future__ import annotations
@@ -118,6 +120,28 @@ def explore(probabilities: FloatArray, allowed: BoolArray, epsilon: float) -> Fl
     require_eligible(allowed)
     uniform = allowed / allowed.sum(axis=1, keepdims=True)
     return np.asarray((1.0 - epsilon) * probabilities + epsilon * uniform, dtype=np.float64)
+
+
+MOST_CARVED_OUT = 0.2
+"""However many actions are new: no customer gets one of them with a higher probability than this."""
+
+
+def carve_out(probabilities: FloatArray, new: BoolArray, share: float) -> Floats:
+    """Each new action gets `share` of the decisions where it is allowed; all other probabilities shrink alike.
+
+    What no log supports can be neither learned nor judged. The share does not depend on the policy: between two of
+    them it makes no difference, and the gate leaves it out.
+
+    Parameters
+    ----------
+    probabilities, new : arrays of shape (n, n_actions)
+        What the layers before give, and the new actions that are allowed.
+    share : float
+    """
+    _require_share(share, "the carve-out")
+    count = new.sum(axis=1, keepdims=True)
+    each = np.minimum(share, MOST_CARVED_OUT / np.maximum(count, 1))
+    return np.asarray((1.0 - each * count) * probabilities + each * new, dtype=np.float64)
 
 
 def require_eligible(allowed: BoolArray) -> None:

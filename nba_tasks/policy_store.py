@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from nba_tasks.learners.behaviour import BehaviourModel
 from nba_tasks.learners.forest_q import ForestQ
 from nba_tasks.learners.frozen import in_chunks
 from nba_tasks.policy import Floats, Policy, PolicyError, ServedPolicy
+from nba_tasks.shape import CatalogueAction
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,15 @@ class StoredPolicy:
         Action ids by index. The catalogue may have grown since: what is new gets probability 0 from this policy.
     prices : Prices, optional
         With which the gate judged it, where slots or money were limited then. Every night has its own.
+    evidence : tuple of int
+        How many decisions for each action it was learned from.
     """
 
     policy: Policy
     features: tuple[str, ...]
     actions: tuple[str, ...]
     prices: Prices | None = None
+    evidence: tuple[int, ...] = ()
 
     def probabilities(self, state: FloatArray, eligible: BoolArray, values: FloatArray | None = None) -> Floats:
         """Probabilities over the catalogue that `eligible` (n, n_actions) spans; see `Policy`.
@@ -58,11 +63,33 @@ class StoredPolicy:
             found[:, :known] = self.policy.probabilities(state, eligible[:, :known])
         return found
 
-    def values(self, state: FloatArray, n_actions: int) -> FloatArray:
-        """Q of shape (n, n_actions); NaN for what this policy does not value (new actions; all, for version 0)."""
+    def values(self, state: FloatArray, n_actions: int, likes: FloatArray | None = None) -> FloatArray:
+        """Q of shape (n, n_actions); NaN for what this policy does not value (all, for version 0).
+
+        Parameters
+        ----------
+        likes : array of shape (n_new, n_action_features), optional
+            Features of the actions that came after this policy was learned (see `Shape.likes`); without them, or where
+            the programme describes actions otherwise by now, they are not valued.
+        """
+        known = len(self.actions)
         found = np.full((len(state), n_actions), np.nan, dtype=np.float32)
-        found[:, : len(self.actions)] = values_of(self.policy, state, len(self.actions))
+        found[:, :known] = values_of(self.policy, state, known)
+        q = self.policy.q if isinstance(self.policy, ServedPolicy) else None
+        if isinstance(q, ForestQ) and likes is not None and likes.shape[1] == q.catalogue.features.shape[1]:
+            found[:, known:] = q.values_beside(state, likes)
         return found
+
+    def newcomers(self, actions: Sequence[CatalogueAction], enough: int) -> BoolArray:
+        """Actions that came into the catalogue later than the history and that this policy knows too little of, (n,).
+
+        Parameters
+        ----------
+        enough : int
+            Decisions for an action from which on it is new no more.
+        """
+        counts = [self.evidence[a.index] if a.index < len(self.evidence) else 0 for a in actions]
+        return np.array([a.newcomer and n < enough for a, n in zip(actions, counts, strict=True)], dtype=np.bool_)
 
     def lead(self, state: FloatArray, first: IntArray, second: IntArray) -> FloatArray:
         """What Q gives one action beyond another, of shape (n,): what they have in common is not computed.
@@ -137,6 +164,7 @@ def save(stored: StoredPolicy, folder: Path) -> None:
             save(incumbent, folder / "incumbent")
         case other:
             raise PolicyError(f"a {type(other).__name__} cannot be stored")
+    card["evidence"] = list(stored.evidence)
     if stored.prices is not None:
         card["prices"] = _lists(stored.prices)
     (folder / "policy.json").write_text(json.dumps(card, indent=1), encoding="utf-8")
@@ -169,7 +197,8 @@ def load(folder: Path) -> StoredPolicy:
             min_advantage=card["min_advantage"],
         )
     prices = _prices(card["prices"]) if "prices" in card else None
-    return StoredPolicy(policy, tuple(card["features"]), tuple(card["actions"]), prices)
+    evidence = tuple(card.get("evidence", ()))
+    return StoredPolicy(policy, tuple(card["features"]), tuple(card["actions"]), prices, evidence)
 
 
 def _lists(prices: Prices) -> dict[str, Any]:

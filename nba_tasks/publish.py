@@ -117,14 +117,16 @@ def publish(
         shape = shape_of(reader, programme, batch)
         scores, held_back = _read_scores(reader, shape, batch, serve)
         eligible, gone = _recheck(writer, shape, scores)
-        scores, changed = _rescored(scores.without(gone), eligible[~gone], serve)
+        scores, changed = _rescored(shape, scores.without(gone), eligible[~gone], serve)
         night = _draw(shape, scores, serve.served.prices)
         versions = serve.version, serve.before.version if serve.before else serve.version
-        made = decisions_of(shape, run_id, versions, scores, scores.probability, night)
+        new = serve.new(shape, scores.arm, scores.eligible)
+        made = decisions_of(shape, run_id, versions, scores, scores.probability, night, new)
         dry = dry_run or as_of != today
         changed += int(gone.sum())
         summary = lists.summarise(shape, made.drawn, scores.state, scores.eligible, night)
-        summary |= {"held_back": held_back, "changed_since_scoring": changed}
+        little = [shape.actions[index].action_id for index in np.flatnonzero(new.any(axis=0))]
+        summary |= {"held_back": held_back, "little_evidence": little, "changed_since_scoring": changed}
         lists.record(warehouse, batch.programme_id, as_of, run_id, serve.version, summary, dry_run=dry)
         result = Publication(as_of, serve.version, made.n_decisions, made.n_to_send, False, changed)
         if dry:
@@ -274,7 +276,7 @@ def _refuse_vanished(programme: Programme, vanished: NDArray[np.bool_]) -> None:
         )
 
 
-def _rescored(scores: Scored, eligible: BoolArray, serve: Serving) -> tuple[Scored, int]:
+def _rescored(shape: Shape, scores: Scored, eligible: BoolArray, serve: Serving) -> tuple[Scored, int]:
     """The scores with what is eligible now; where that changed since scoring, with the probabilities given now.
 
     Returns
@@ -287,7 +289,7 @@ def _rescored(scores: Scored, eligible: BoolArray, serve: Serving) -> tuple[Scor
     if not changed.any():
         return scores, 0
     probability, moved = scores.probability.copy(), scores.moved.copy()
-    again = serve.probabilities(scores.state[changed], eligible[changed], scores.arm[changed])
+    again = serve.probabilities(shape, scores.state[changed], eligible[changed], scores.arm[changed])
     probability[changed] = apply_rules(again, eligible[changed])
     # What spoke for a choice among other actions says nothing of this one.
     moved[changed] = -1

@@ -20,6 +20,7 @@ FEATURES = 3
 
 NOBODY = "holdout group: nobody here is contacted, so that the effect of contacts can be measured"
 USUAL = "business as usual"
+NEW = " is new: there is little evidence yet, so that it was drawn by chance, to learn what it brings"
 
 
 def moved_most(
@@ -78,6 +79,7 @@ def sentences(
     arm: NDArray[np.str_],
     because: Words,
     short: BoolArray,
+    new: BoolArray,
 ) -> Words:
     """Why each decision was taken, of shape (n,).
 
@@ -94,9 +96,11 @@ def sentences(
         What moved the choice, see `named`; used where the best action was drawn.
     short : bool array of shape (n, n_actions)
         Actions whose slots are short: their probability was cut.
+    new : bool array of shape (n, n_actions)
+        Actions too new to be compared with others: who gets them is left to chance.
     """
     names, rows = np.array(ids, dtype=object), np.arange(len(action))
-    known = np.where(eligible & ~np.isnan(value), value, -np.inf)
+    known = np.where(eligible & ~np.isnan(value) & ~new, value, -np.inf)
     chosen, nothing = value[rows, action], np.where(eligible[:, 0], value[:, 0], np.nan)
     known[rows, action] = -np.inf
     second = known.argmax(axis=1)
@@ -111,8 +115,8 @@ def sentences(
     scarce = other + " looks " + _number(-gap) + " better, but its slots are short; " + mine + " instead"
     return np.asarray(
         np.select(
-            [arm == HOLDOUT, np.isnan(chosen), alone, (gap < 0) & short[rows, second], gap < 0],
-            [NOBODY, USUAL, mine + " is the only action allowed", scarce, explored],
+            [arm == HOLDOUT, new[rows, action], np.isnan(chosen), alone, (gap < 0) & short[rows, second], gap < 0],
+            [NOBODY, mine + NEW, USUAL, mine + " is the only action allowed", scarce, explored],
             rest + because,
         ),
         dtype=object,

@@ -18,7 +18,7 @@ from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT, PREVIOUS, SERVED
 from nba_tasks.batches import read_batch
 from nba_tasks.dataset import BoolArray, FloatArray
 from nba_tasks.eligibility import held_back
-from nba_tasks.policy import Floats, apply_rules, explore
+from nba_tasks.policy import Floats, apply_rules, carve_out, explore
 from nba_tasks.policy_store import StoredPolicy
 from nba_tasks.programme import Programme
 from nba_tasks.reasons import FEATURES, moved_most
@@ -78,15 +78,36 @@ class Serving:
             return arm
         return np.where((arm == SERVED) & (order >= self.before.reached), PREVIOUS, arm)
 
-    def values(self, state: FloatArray, arm: NDArray[np.str_], n_actions: int) -> FloatArray:
+    def values(self, shape: Shape, state: FloatArray, arm: NDArray[np.str_]) -> FloatArray:
         """Expected values of shape (n, n_actions): the served policy's, or those of the one before where it decides."""
-        found = self.served.values(state, n_actions)
+
+        def of(policy: StoredPolicy, state: FloatArray) -> FloatArray:
+            return policy.values(state, len(shape.actions), shape.likes(len(policy.actions)))
+
+        found = of(self.served, state)
         if self.before is not None and (rows := arm == PREVIOUS).any():
-            found[rows] = self.before.policy.values(state[rows], n_actions)
+            found[rows] = of(self.before.policy, state[rows])
         return found
 
+    def new(self, shape: Shape, arm: NDArray[np.str_], eligible: BoolArray) -> BoolArray:
+        """New actions that get their carve-out, of shape (n, n_actions): wherever a learned or a first policy decides.
+
+        Not in the arm of business as usual, which would not be that otherwise; nor in start-up mode, which draws among
+        all allowed actions anyway.
+        """
+        found = np.zeros(eligible.shape, dtype=np.bool_)
+        for code, policy in self.policies.items():
+            if code != BUSINESS_AS_USUAL and not self.startup:
+                found[arm == code] = policy.newcomers(shape.actions, shape.programme.layers.new_until)
+        return found & eligible
+
     def probabilities(
-        self, state: FloatArray, eligible: BoolArray, arm: NDArray[np.str_], values: FloatArray | None = None
+        self,
+        shape: Shape,
+        state: FloatArray,
+        eligible: BoolArray,
+        arm: NDArray[np.str_],
+        values: FloatArray | None = None,
     ) -> Floats:
         """What each customer's arm gets: no action, or what its policy says; shape (n, n_actions).
 
@@ -103,18 +124,18 @@ class Serving:
                 found[rows] = policy.probabilities(state[rows], eligible[rows], known)
         if self.startup and (served := arm == SERVED).any():
             found[served] = explore(found[served], eligible[served], self.startup)
-        return found
+        return carve_out(found, self.new(shape, arm, eligible), shape.programme.layers.carve_out)
 
     def moved(
         self, state: FloatArray, eligible: BoolArray, arm: NDArray[np.str_], values: FloatArray
     ) -> NDArray[np.int16]:
-        """What moved each choice, see `reasons.moved_most`."""
-        if self.before is None:
-            return moved_most(self.served.lead, state, eligible, values)
+        """What moved each choice, see `reasons.moved_most`; a choice is among actions that its policy knows."""
         found = np.full((len(state), FEATURES), -1, dtype=np.int16)
         rolled = arm == PREVIOUS
-        for policy, rows in ((self.served, ~rolled), (self.before.policy, rolled)):
-            found[rows] = moved_most(policy.lead, state[rows], eligible[rows], values[rows])
+        for policy, rows in ((self.served, ~rolled), (self.before.policy if self.before else self.served, rolled)):
+            if rows.any():
+                known = np.arange(eligible.shape[1]) < len(policy.actions)
+                found[rows] = moved_most(policy.lead, state[rows], eligible[rows] & known, values[rows])
         return found
 
 
@@ -267,8 +288,8 @@ def _scores(due: pa.Table, shape: Shape, serve: Serving) -> dict[str, Any]:
     state = bulk.matrix(due, [f.column for f in shape.features])
     arm = serve.arms(due.column("arm").to_numpy().astype(str), due.column("rollout").to_numpy())
     eligible = permitted(unpack(due.column("eligible").to_numpy(), n_actions), arm)
-    values = serve.values(state, arm, n_actions)
-    probability = apply_rules(serve.probabilities(state, eligible, arm, values), eligible)
+    values = serve.values(shape, state, arm)
+    probability = apply_rules(serve.probabilities(shape, state, eligible, arm, values), eligible)
     moved = serve.moved(state, eligible, arm, values)
     return {
         "customer_key": due.column("customer_key"),

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from nba_tasks.database import quote_identifier, quote_literal
-from nba_tasks.dataset import Catalogue
+from nba_tasks.dataset import Catalogue, FloatArray
 from nba_tasks.eligibility import Condition, Mask, bits, conditions_of, mask
 from nba_tasks.programme import (
     NO_ACTION,
@@ -42,6 +42,7 @@ class CatalogueAction:
     active_to: dt.date | None
     features: tuple[float, ...]
     daily_capacity: int | None = None
+    newcomer: bool = False  # it came into the catalogue after the first night
 
     def active_on(self, day: dt.date) -> bool:
         """Whether the action may be chosen on a date: from `active_from` on, before `active_to`."""
@@ -144,6 +145,16 @@ class Shape:
             cost=np.array([a.cost for a in self.actions], dtype=np.float32),
             features=np.array(rows, dtype=np.float32),
         )
+
+    def likes(self, known: int) -> FloatArray:
+        """Features of the actions behind the first `known`, as `catalogue` described those: none of them, but alike.
+
+        Returns
+        -------
+        array of shape (n_actions - known, n_action_features)
+        """
+        everything = self.catalogue().features[known:]
+        return np.delete(everything, np.arange(known, len(self.actions)), axis=1)
 
     @cached_property
     def past(self) -> Past:
@@ -308,11 +319,25 @@ def read_shape(connection: Connection, programme: Programme, programme_id: int, 
                 coalesce(v.cost, 0) as cost, coalesce(v.features, '{}') as features,
                 (v.active_from at time zone :zone)::date as active_from,
                 (v.active_to at time zone :zone)::date as active_to,
-                coalesce(v.superseded_by <= :batch_id, false) as gone
+                coalesce(v.superseded_by <= :batch_id, false) as gone,
+                introduced.as_of as introduced,
+                introduced.batch_id > begun.batch_id as newcomer
             from history.actions as a
             -- The catalogue need not list no_action, which then has no version.
             left join history.action_versions as v
                 on v.programme_id = a.programme_id and v.action = a.action and v.batch_id <= :batch_id
+            -- The night that found it, and the programme's first.
+            left join lateral (
+                select b.batch_id, b.as_of
+                from history.action_versions as f
+                join nba.batches as b using (programme_id, batch_id)
+                where f.programme_id = a.programme_id and f.action = a.action
+                order by b.batch_id
+                limit 1
+            ) as introduced on true
+            cross join (
+                select min(batch_id) as batch_id from history.action_versions where programme_id = :programme_id
+            ) as begun
             where a.programme_id = :programme_id and (v.batch_id is not null or a.action = 0)
             order by a.action, v.batch_id desc
             """
@@ -334,6 +359,17 @@ def _action(programme: Programme, row: Any, as_of: dt.date) -> CatalogueAction:
             f"it lists {', '.join(programme.channels)}"
         )
     active_to = min(row.active_to or as_of, as_of) if row.gone else row.active_to
+    active_from = row.active_from
+    if row.newcomer:  # nobody can have been given what was not in the catalogue yet
+        active_from = max(active_from or row.introduced, row.introduced)
     return CatalogueAction(
-        row.action, row.action_id, row.channel, row.cost, row.active_from, active_to, values, row.daily_capacity
+        index=row.action,
+        action_id=row.action_id,
+        channel=row.channel,
+        cost=row.cost,
+        active_from=active_from,
+        active_to=active_to,
+        features=values,
+        daily_capacity=row.daily_capacity,
+        newcomer=bool(row.newcomer),
     )

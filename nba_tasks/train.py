@@ -102,7 +102,9 @@ def learn(programme: Programme, as_of: dt.date, *, seed: int = 0) -> str:
             LookAlikes.fit(fitted.q, data, settings.discount).save(Path(folder) / "look_alikes")
             registry.log_folder(Path(folder), "learned")
         if registry.version_of(programme, "version_0") is None:
-            stored = StoredPolicy(behaviour, programme.feature_names, source.catalogue.ids)
+            stored = StoredPolicy(
+                behaviour, programme.feature_names, source.catalogue.ids, evidence=data.decisions_for()
+            )
             version = registry.register(programme, stored, "version 0")
             registry.name(programme, "version_0", version)
             log.info("business as usual is registered as version %s", version)

@@ -148,7 +148,8 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
     held = judge_candidate(programme, source.catalogue, served, sides, k, found.look_alikes)
     with registry.run(programme, "", {}, run_id=run_id):
         role = f"candidate against {incumbent_version}: mix {held.policy.mix}, {layers}"
-        stored = StoredPolicy(held.policy, programme.feature_names, source.catalogue.ids, held.prices)
+        evidence = loaded["learn"].transitions.decisions_for()
+        stored = StoredPolicy(held.policy, programme.feature_names, source.catalogue.ids, held.prices, evidence)
         version = registry.register(programme, stored, role)
         registry.name(programme, "challenger", version)
         links = {"mlflow_run_id": run_id, "dag_run_id": dag_run_id}

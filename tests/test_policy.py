@@ -13,6 +13,7 @@ from nba_tasks.policy import (
     PolicyError,
     ServedPolicy,
     apply_rules,
+    carve_out,
     deviate_where_it_pays,
     explore,
     greedy,
@@ -34,6 +35,26 @@ class Table:
 
     def values(self, state: FloatArray) -> Floats:
         return np.asarray(self.table[state[:, 0].astype(int)])
+
+
+def test_a_new_action_gets_its_share_and_the_others_keep_their_proportions() -> None:
+    """5% each for new ones that are allowed: of (.6, .4) one leaves (.57, .38), two leave (.54, .36), none (.6, .4)."""
+    new = np.array([[0, 0, 1, 0], [0, 0, 1, 1], [0, 0, 0, 0]], dtype=bool)
+    found = carve_out(np.array([[0.6, 0.4, 0, 0]] * 3), new, 0.05)
+    np.testing.assert_allclose(found, [[0.57, 0.38, 0.05, 0], [0.54, 0.36, 0.05, 0.05], [0.6, 0.4, 0, 0]])
+
+
+@given(st.integers(0, 5), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_a_carve_out_leaves_a_policy_and_most_of_it(n_new: int, share: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    before = np.pad(random.dirichlet(np.ones(3), 4), ((0, 0), (0, n_new)))
+    new = np.zeros(before.shape, dtype=bool)
+    new[:, 3:] = random.random((4, n_new)) < 0.5
+    found = carve_out(before, new, share)
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    assert (found >= 0).all()
+    assert (found[:, :3] >= 0.8 * before[:, :3] - 1e-12).all()
+    assert (found[:, 3:][~new[:, 3:]] == 0).all()
 
 
 def test_rules_mask_and_renormalise() -> None:

@@ -14,6 +14,7 @@ from nba_tasks.dataset import BoolArray
 from nba_tasks.loading import Loaded, Split
 from nba_tasks.policy import explore
 from nba_tasks.readiness_report import Readiness, logged_windows, readiness
+from nba_tasks.shape import CatalogueAction, Shape
 from nba_tasks.simulators import channels_world, sales_channels
 from nba_tasks.windows import cut_windows
 from tests.loop import sales_channels as programme_with
@@ -139,7 +140,9 @@ def test_start_up_mode_explores_among_what_is_allowed_and_leaves_the_arms_alone(
     assert score.version_to_serve(PROGRAMME) == 1
     serving = score.serving(PROGRAMME, 1)
     eligible = np.tile([True, True, False, True], (3, 1))
-    found = serving.probabilities(np.zeros((3, 1), np.float32), eligible, np.array(["s", "b", "h"]))
+    actions = tuple(CatalogueAction(i, name, None, 0.0, None, None, ()) for i, name in enumerate("abcd"))
+    shape = Shape(PROGRAMME, sales_channels.AS_OF, actions)
+    found = serving.probabilities(shape, np.zeros((3, 1), np.float32), eligible, np.array(["s", "b", "h"]))
     share = 0.4 / 3
     assert found == pytest.approx(np.array([[share, 0.6 + share, 0, share], [0, 1, 0, 0], [1, 0, 0, 0]]))
     champion = 1

@@ -12,11 +12,13 @@ IDS = ["no_action", "email", "call"]
 NAN = float("nan")
 
 
-def reasons(value: list[float], action: int, *, eligible: str = "111", arm: str = "s", short: str = "000") -> str:
+def reasons(
+    value: list[float], action: int, *, eligible: str = "111", arm: str = "s", short: str = "000", new: str = "000"
+) -> str:
     """The sentence of one decision."""
-    allowed, few = (np.array([[mark == "1" for mark in marks]]) for marks in (eligible, short))
+    allowed, few, fresh = (np.array([[mark == "1" for mark in marks]]) for marks in (eligible, short, new))
     because = np.array(["; speaks for it: visits = 2"], dtype=object)
-    found = sentences(IDS, np.array([action]), np.array([value]), allowed, np.array([arm]), because, few)
+    found = sentences(IDS, np.array([action]), np.array([value]), allowed, np.array([arm]), because, few, fresh)
     return str(found[0])
 
 
@@ -45,6 +47,15 @@ def test_what_a_sentence_says() -> None:
 
 def test_a_new_action_without_a_value_is_never_the_next_best() -> None:
     assert reasons([1.0, 1.75, NAN], 1) == "email is worth 0.75 more than no_action; speaks for it: visits = 2"
+
+
+def test_a_new_action_is_drawn_by_chance_and_compared_with_nothing() -> None:
+    assert reasons([1.0, 1.75, 2.5], 2, new="001") == (
+        "call is new: there is little evidence yet, so that it was drawn by chance, to learn what it brings"
+    )
+    assert reasons([1.0, 1.75, 2.5], 1, new="001") == (
+        "email is worth 0.75 more than no_action; speaks for it: visits = 2"
+    )
 
 
 def test_the_features_that_moved_a_choice_are_named_by_their_share_of_the_lead() -> None:

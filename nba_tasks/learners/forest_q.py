@@ -101,15 +101,22 @@ class ForestQ:
         -------
         float32 array of shape (n, n_actions), in reward units
         """
+        return self.values_beside(state, self.catalogue.features)
+
+    def values_beside(self, state: FloatArray, features: FloatArray) -> NDArray[np.float32]:
+        """Q of actions by their features (n_actions, n_action_features): one that is new borrows from its likes.
+
+        Returns
+        -------
+        float32 array of shape (n, n_actions)
+        """
         if state.ndim != 2 or state.shape[1] != self.n_features:
             raise DatasetError(f"states of shape {state.shape} where the Q-function knows (n, {self.n_features})")
-        found = np.empty((len(state), len(self.catalogue)), dtype=np.float32)
+        found = np.empty((len(state), len(features)), dtype=np.float32)
 
         def work(start: int, stop: int) -> None:
             chunk = state[start:stop]
-            found[start:stop] = (
-                self.level.read(chunk, STATE_ONLY) + self.effect.read(chunk, self.catalogue.features)
-            ).T
+            found[start:stop] = (self.level.read(chunk, STATE_ONLY) + self.effect.read(chunk, features)).T
 
         in_chunks(len(state), work)
         return found

@@ -142,6 +142,10 @@ class Layers(Section):
         "auto", description="λ, the new policy's share; auto: chosen on the select split"
     )
     epsilon: Share = Field(0.05, description="share of decisions explored at random over supported actions")
+    carve_out: Share = Field(0.05, description="share of the decisions that each new action gets where it is allowed")
+    new_until: int = Field(
+        500, ge=1, description="decisions for an action that the policy was learned from, from which on it is not new"
+    )
     even_share: float = Field(
         0.1,
         ge=0,
