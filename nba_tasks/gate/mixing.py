@@ -14,7 +14,7 @@ that; whatever is chosen, the gate's own customers judge.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -23,7 +23,7 @@ from scipy.special import ndtr
 
 from nba_tasks.bounds import Clusters, spent_alpha
 from nba_tasks.estimators import Critic, effective_size, largest_share
-from nba_tasks.gate.harms import HarmTest, compare_events
+from nba_tasks.gate.harms import HarmTest, Part, compare_events
 from nba_tasks.gate.rules import unusable_propensities
 from nba_tasks.gate.sample import GateError, Sample
 from nba_tasks.gate.weights import unsupported_mass
@@ -33,6 +33,9 @@ Floats = NDArray[np.float64]
 
 MIXES = tuple(round(0.05 * step, 2) for step in range(1, 21))
 """The shares tried by default."""
+
+RESAMPLES = 1_000
+"""Of the customers who suffered a harm: how often its rule passes is counted in them."""
 
 SURE_POWER = 0.95
 """A step with at least this predicted power is taken before any bolder one."""
@@ -55,7 +58,7 @@ class MixForecast:
     power_value : float
         Predicted probability that the value rule passes.
     power_harm : mapping of harm to float
-        The same of each harm rule, which also asks for enough events (Bonferroni).
+        The same of each harm rule, which also asks for enough events.
     power : float
         At least this probability that all of them pass (Bonferroni).
     obstacles : tuple of str
@@ -135,7 +138,7 @@ def choose_mix(
         if asked.n_unusable:
             broken = unusable_propensities(asked)
             return MixChoice(None, (), (f"on the {split} split, {broken.finding}. What would help: {broken.remedy}",))
-    harms = _Harms.of(sample, gate, taught)
+    harms = _Harms.of(sample, gate, spent_alpha(gate.alpha, k), gate_customers, taught)
     incumbent = sample.weigh(sample.incumbent)
     forecasts = tuple(
         _forecast(
@@ -153,35 +156,103 @@ def choose_mix(
 
 
 @dataclass(frozen=True)
+class _Harm:
+    """One harm, and how the gate's customers may come out: those who suffered it, each so often in each resample.
+
+    Attributes
+    ----------
+    events : array of shape (n_windows, horizon)
+    windows : int array of shape (m,)
+        Those with an event …
+    customer : int array of shape (m,)
+        … and whose each is, by their position among the customers who suffered.
+    counts : array of shape (RESAMPLES, n_suffered)
+    """
+
+    outcome: str
+    events: Floats
+    windows: NDArray[np.int64]
+    customer: NDArray[np.int64]
+    counts: Floats
+
+    @classmethod
+    def of(cls, outcome: str, events: Floats, customers: NDArray[np.integer], growth: float) -> _Harm:
+        windows = np.flatnonzero(events.any(axis=1))
+        who, customer = np.unique(customers[windows], return_inverse=True)
+        random = np.random.default_rng(len(who))
+        # Who these customers stand for is as uncertain (exponential: the Bayesian bootstrap) as who will be drawn of
+        # them (Poisson).
+        stands_for = random.exponential(growth, (RESAMPLES, len(who)))
+        return cls(outcome, events, windows, customer, random.poisson(stands_for).astype(np.float64))
+
+    def power(self, test: HarmTest, weights: dict[str, Floats], alpha: float, gate: Gate, growth: float) -> float:
+        """The share of resamples in which the rule passes: its bound within what is allowed, and enough events."""
+        u = self.events[self.windows]
+        mine = weights["candidate"][self.windows]
+        adds = mine - test.factor * weights["incumbent"][self.windows]
+        due = growth * self.events.size
+
+        def resampled(of_window: Floats) -> Floats:
+            found = np.bincount(self.customer, weights=of_window.sum(axis=1), minlength=self.counts.shape[1])
+            return np.asarray(self.counts @ found)
+
+        more, less = np.maximum(adds, 0.0), np.maximum(-adds, 0.0)
+        of_customer = np.bincount(self.customer, weights=(adds * u).sum(axis=1), minlength=self.counts.shape[1])
+        poisson, clustered = resampled(adds**2 * u), self.counts @ of_customer**2
+        wider = np.maximum(1.0, np.divide(clustered, poisson, out=np.ones_like(poisson), where=poisson > 0))
+        raising, lowering = (
+            Part(resampled(part * u) / due, wider * resampled(part**2 * u) / due**2, known.next_event / growth)
+            for part, known in ((more, test.raising), (less, test.lowering))
+        )
+        upper = raising.rate - lowering.rate + np.hypot(raising.above(alpha), lowering.below(alpha))
+        squares = resampled(mine**2 * u)
+        effective = np.divide(resampled(mine * u) ** 2, squares, out=np.zeros_like(squares), where=squares > 0)
+        return float(((upper <= test.allowed) & (effective >= gate.harm_min_events)).mean())
+
+
+@dataclass(frozen=True)
 class _Harms:
     """What harms are foreseen from: the select split's windows, behind them those of the learn split."""
 
     taught: tuple[Sample, Callable[[float], Floats]] | None
     gate: Gate
-    events: dict[str, Floats]
+    alpha: float
+    harms: tuple[_Harm, ...]
     clusters: Clusters
     incumbent: Floats
+    growth: float
 
     @classmethod
-    def of(cls, sample: Sample, gate: Gate, taught: tuple[Sample, Callable[[float], Floats]] | None) -> _Harms:
+    def of(
+        cls,
+        sample: Sample,
+        gate: Gate,
+        alpha: float,
+        gate_customers: int,
+        taught: tuple[Sample, Callable[[float], Floats]] | None,
+    ) -> _Harms:
         samples = [sample, *((taught[0],) if taught else ())]
         customers = np.concatenate([one.windows.customer for one in samples])
-        return cls(
-            taught,
-            gate,
-            {outcome: np.concatenate([one.events(outcome) for one in samples]) for outcome in sample.harms},
-            Clusters(customers),
-            np.concatenate([one.weigh(one.incumbent) for one in samples]),
+        clusters = Clusters(customers)
+        growth = gate_customers / clusters.n
+        harms = tuple(
+            _Harm.of(outcome, np.concatenate([one.events(outcome) for one in samples]), customers, growth)
+            for outcome in sample.harms
         )
+        incumbent = np.concatenate([one.weigh(one.incumbent) for one in samples])
+        return cls(taught, gate, alpha, harms, clusters, incumbent, growth)
 
-    def tests(self, mix: float, weight: Floats) -> Iterator[HarmTest]:
-        """Each harm of the candidate at a λ; `weight` is the select split's."""
+    def power(self, mix: float, weight: Floats) -> dict[str, float]:
+        """Of each harm's rule for the candidate at a λ; `weight` is the select split's."""
         if self.taught:
             learn, candidate_at = self.taught
             weight = np.concatenate([weight, learn.weigh(candidate_at(mix))])
         weights = {"candidate": weight, "incumbent": self.incumbent}
-        for outcome, events in self.events.items():
-            yield compare_events(events, self.clusters, weights, outcome, self.gate)
+        found = {}
+        for harm in self.harms:
+            test = compare_events(harm.events, self.clusters, weights, harm.outcome, self.gate)
+            found[harm.outcome] = harm.power(test, weights, self.alpha, self.gate, self.growth)
+        return found
 
 
 def _forecast(
@@ -203,15 +274,7 @@ def _forecast(
     predicted_lower = expected.lower(alpha)
     # What is forecast differs from what the gate will see by the noise of both.
     power_value = _power(predicted_lower - gate.margin, expected.standard_error * math.sqrt(1 + growth))
-    power_harm = {}
-    harm_growth = gate_customers / harms.clusters.n
-    surprise = math.sqrt(1 + harm_growth)
-    for foreseen in harms.tests(mix, weight):
-        test = foreseen.grown(harm_growth)
-        # The rule asks for its own bound, which reaches further than a normal one: the room left above it counts.
-        room = test.allowed - test.upper(alpha)
-        bounded = _power(room, test.excess.standard_error * surprise)
-        power_harm[test.outcome] = max(0.0, bounded + _enough(test.candidate.effective_events, gate, surprise) - 1)
+    power_harm = harms.power(mix, weight)
     power = max(0.0, 1 - sum(1 - p for p in (power_value, *power_harm.values())))
     smallest = min(effective_size(weight[:, -1]), effective_size(incumbent[:, -1]))
     largest = max(largest_share(weight[:, -1]), largest_share(incumbent[:, -1]))
@@ -229,11 +292,6 @@ def _forecast(
     )
     mass = unsupported_mass(sample, candidate, gate.min_propensity)
     return MixForecast(**{**asdict(forecast), "obstacles": _obstacles(forecast, gate, growth, mass)})
-
-
-def _enough(expected: float, gate: Gate, surprise: float) -> float:
-    """Probability that the gate sees as many effective events as it asks for; they vary like a count of so many."""
-    return _power(expected - gate.harm_min_events, math.sqrt(max(expected, 1.0)) * surprise)
 
 
 def _power(room: float, error: float) -> float:
