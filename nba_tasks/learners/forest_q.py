@@ -12,7 +12,7 @@
 From 2 on, targets may have a trace λ (see `bellman`). Trees are grown on targets without one, which are less noisy;
 their averages, with every row in them, can afford its noise and need what it brings where contacts work late: averages
 over leaves blur that from sweep to sweep. With λ = 0.7 the same trees earned 4 to 20% more in four simulated markets,
-and contacted more (docs/studies/learning.md, which also says why it is not the default).
+and contacted more (docs/studies/learning.md).
 
 After the trees are grown a sweep is only averages over leaves (D. Ernst, P. Geurts, L. Wehenkel, "Tree-based batch mode
 reinforcement learning", JMLR 6, 2005). Such averages do not expand distances, and `level` is a constant in phase 3, so

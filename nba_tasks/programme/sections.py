@@ -128,7 +128,7 @@ class Learning(Section):
     grow_rows: int = Field(200_000, ge=1, description="rows that trees are grown on; leaf averages always use all")
     max_sweeps: int = Field(500, ge=1)
     tolerance: float = Field(1e-3, gt=0, description="stop at this Bellman residual, as a share of the reward's spread")
-    trace: Share = Field(0.0, description="λ, how much of what follows a decision is what the log saw, not the model")
+    trace: Share = Field(0.7, description="λ, how much of what follows a decision is what the log saw, not the model")
     max_customers: int | None = Field(None, ge=1, description="learn from a sample of this many customers")
 
 
