@@ -76,13 +76,13 @@ class Trial:
         select, learn = self.sides["select"], self.sides["learn"]
         return choose_mix(
             self.choosing,
-            lambda mix: select.candidate(self.served, mix),
+            select.candidates(self.served),
             self.programme.gate,
             gate_customers=len(np.unique(self.sides["gate"].windows.customer)),
             mixes=self.mixes,
             k=self.k,
             critics_at=self.foreseen,
-            taught=(self.sample("learn"), lambda mix: learn.candidate(self.served, mix)),
+            taught=(self.sample("learn"), learn.candidates(self.served)),
         )
 
     @property

@@ -166,6 +166,11 @@ class Transitions:
         """How many decisions were taken for each action, by its index."""
         return tuple(np.bincount(self.action[~self.open], minlength=self.n_actions).tolist())
 
+    def without(self, new: BoolArray) -> Transitions:
+        """The same where some actions (n_actions,) may not be chosen tonight, unless nothing else is allowed."""
+        left = self.eligible_target & ~new
+        return replace(self, eligible_target=np.where(left.any(axis=1, keepdims=True), left, self.eligible_target))
+
     def require_choice(self) -> None:
         """Refuse rows in which nothing may be done, not even nothing.
 

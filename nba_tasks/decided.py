@@ -185,10 +185,13 @@ def incumbent_of(shape: Shape, in_use: InUse, decided: Decided) -> FloatArray | 
     eligible = decided.data.eligible_target.copy()
     eligible[~eligible.any(axis=1), 0] = True
     state, contacted = decided.data.state, decided.arm != HOLDOUT
-    wished, value = stored.probabilities(state, eligible), stored.values(state, eligible.shape[1])
-    # New actions get their share whatever the policy: those that the one in use knows little of had it.
-    new = registry.load(programme, version).newcomers(shape.actions, programme.layers.new_until)
-    wished = carve_out(wished, eligible & new, programme.layers.carve_out)
+    value = stored.values(state, eligible.shape[1])
+    known = eligible & ~stored.newcomers(shape)
+    known[~known.any(axis=1), 0] = True
+    wished = stored.probabilities(state, known)
+    # New actions get their share whatever the policy: those that the one in use knows little of had it when they could.
+    new = registry.load(programme, version).newcomers(shape) & decided.data.eligible_logged & eligible
+    wished = carve_out(wished, new & (decided.arm != BUSINESS_AS_USUAL)[:, None], programme.layers.carve_out)
     age = dt.timedelta(days=programme.grid.interval_days + programme.grid.settlement_lag_days)
     settled = sum(night + age <= shape.as_of for night in in_use.nights)
     if not (limits := limits_of(shape)) or not contacted.any() or not settled:

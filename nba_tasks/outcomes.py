@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from nba_tasks import database, ledger, realised, registry, rollout
-from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT, PREVIOUS, SERVED, sample_ratio
+from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT, SERVED, sample_ratio
 from nba_tasks.dataset import FloatArray, Transitions
 from nba_tasks.decided import (
     LATELY,
@@ -119,7 +119,7 @@ def judge(
         "served policy": 1 - programme.arms.holdout - programme.arms.business_as_usual,
     }
     ratio = sample_ratio(counts, shares)
-    usual, nobody, before_it = (found.over(arm) for arm in (BUSINESS_AS_USUAL, HOLDOUT, PREVIOUS))
+    usual, nobody = (found.over(arm) for arm in (BUSINESS_AS_USUAL, HOLDOUT))
     drift, mix = _drift(shape, decided, before, in_use)
     promises = realised.promise_table(found, promise, alpha)
     demotion = None
@@ -144,7 +144,6 @@ def judge(
         "arms": realised.arms_table(found, alpha),
         "over_business_as_usual": realised.interval(usual, alpha) if usual else None,
         "over_holdout": realised.interval(nobody, alpha) if nobody else None,
-        "over_previous": realised.interval(before_it, alpha) if before_it else None,
         "rollout": rolling.to_dict() if rolling else None,
         "promises": promises,
         "sample_ratio": {"counts": counts, "shares": shares, "evidence": min(ratio.evidence, 1e300)},

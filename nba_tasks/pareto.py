@@ -162,6 +162,8 @@ def look(
     with reading(programme, as_of) as (connection, source):
         learn = load(connection, source.shape, "learn", programme.learning.max_customers).transitions
         judged = load(connection, source.shape, "select", programme.gate.max_customers)
+    new = source.shape.new(learn.decisions_for())
+    learn, judged = learn.without(new), replace(judged, transitions=judged.transitions.without(new))
     outcomes = [name for name in learn.outcome_names if learn.outcomes[:, learn.outcome_names.index(name)].any()]
     say(heading(programme, source.catalogue, outcomes))
     for weighed in sweep(programme, source.catalogue, learn, judged, event, weights, seed=seed, mix=mix):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from nba_tasks.learners.behaviour import BehaviourModel
 from nba_tasks.learners.forest_q import ForestQ
 from nba_tasks.learners.frozen import in_chunks
 from nba_tasks.policy import Floats, Policy, PolicyError, ServedPolicy
-from nba_tasks.shape import CatalogueAction
+from nba_tasks.shape import Shape
 
 
 @dataclass(frozen=True)
@@ -80,16 +79,11 @@ class StoredPolicy:
             found[:, known:] = q.values_beside(state, likes)
         return found
 
-    def newcomers(self, actions: Sequence[CatalogueAction], enough: int) -> BoolArray:
-        """Actions that came into the catalogue later than the history and that this policy knows too little of, (n,).
-
-        Parameters
-        ----------
-        enough : int
-            Decisions for an action from which on it is new no more.
-        """
-        counts = [self.evidence[a.index] if a.index < len(self.evidence) else 0 for a in actions]
-        return np.array([a.newcomer and n < enough for a, n in zip(actions, counts, strict=True)], dtype=np.bool_)
+    def newcomers(self, shape: Shape) -> BoolArray:
+        """Actions that came into the catalogue later than the history, and that this policy knows too little of."""
+        # A policy that was stored before evidence was kept knows what it knows.
+        known = self.evidence or (shape.programme.layers.new_until,) * len(self.actions)
+        return shape.new([*known, *[0] * (len(shape.actions) - len(known))])
 
     def lead(self, state: FloatArray, first: IntArray, second: IntArray) -> FloatArray:
         """What Q gives one action beyond another, of shape (n,): what they have in common is not computed.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy.engine import Connection, Engine
 
 from nba_tasks import bulk, database, lists, switch
+from nba_tasks.arms import PREVIOUS
 from nba_tasks.batches import Batch, read_batch
 from nba_tasks.capacity import Prices
 from nba_tasks.dataset import BoolArray
@@ -42,7 +43,8 @@ class Publication:
     written : bool
         False for a dry run, and where the night's list was already published (it is returned unchanged).
     changed_since_scoring : int
-        Customers drawn anew or left out because their consent was withdrawn or the relationship ended after scoring.
+        Customers drawn anew or left out because, after scoring, they withdrew consent, came onto a list that forbids
+        contacts, or ended the relationship.
     """
 
     list_date: dt.date
@@ -116,11 +118,16 @@ def publish(
         batch = read_batch(reader, programme, as_of)
         shape = shape_of(reader, programme, batch)
         scores, held_back = _read_scores(reader, shape, batch, serve)
+        if serve.before is None and (scores.arm == PREVIOUS).any():
+            raise PublishError(
+                f"{programme.programme} {as_of} was scored while version {serve.version} was being rolled out, and now "
+                "it serves everybody: run the nightly actions DAG again from its first task"
+            )
         eligible, gone = _recheck(writer, shape, scores)
         scores, changed = _rescored(shape, scores.without(gone), eligible[~gone], serve)
-        night = _draw(shape, scores, serve.served.prices)
-        versions = serve.version, serve.before.version if serve.before else serve.version
         new = serve.new(shape, scores.arm, scores.eligible)
+        night = _draw(shape, scores, new, serve.served.prices)
+        versions = serve.version, serve.before.version if serve.before else serve.version
         made = decisions_of(shape, run_id, versions, scores, scores.probability, night, new)
         dry = dry_run or as_of != today
         changed += int(gone.sum())
@@ -296,11 +303,12 @@ def _rescored(shape: Shape, scores: Scored, eligible: BoolArray, serve: Serving)
     return replace(scores, eligible=eligible, probability=probability, moved=moved), int(changed.sum())
 
 
-def _draw(shape: Shape, scores: Scored, at_training: Prices | None) -> Night:
-    """Tonight's draw; the same scores give the same one."""
+def _draw(shape: Shape, scores: Scored, new: BoolArray, at_training: Prices | None) -> Night:
+    """Tonight's draw; the same scores give the same one. What new actions are thought to be worth moves nothing."""
     programme = shape.programme
     seed = hash63(programme.programme, "draw", f"{programme.salt}|{shape.as_of}", "everybody")
-    return draw_night(shape, scores.arm, scores.value, scores.probability, scores.uniform, seed, at_training)
+    value = np.where(new, np.nan, scores.value)
+    return draw_night(shape, scores.arm, value, scores.probability, scores.uniform, seed, at_training)
 
 
 def _write(

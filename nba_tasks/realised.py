@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nba_tasks.arms import BUSINESS_AS_USUAL, NAMES, PREVIOUS, SERVED, Realised, lift, promise_kept, realised
+from nba_tasks.arms import BUSINESS_AS_USUAL, NAMES, SERVED, Realised, lift, promise_kept, realised
 from nba_tasks.bounds import Clusters, Estimate, spent_alpha
 from nba_tasks.dataset import FloatArray, IntArray, Transitions
 from nba_tasks.estimators import (
@@ -152,17 +152,16 @@ def demotion(found: Earned, before: Estimate | None, look: int, alpha: float) ->
         The incumbent's gain, see `incumbents_gain`.
     look : int
         The how-many-eth look this is, from 1. Looks are weekly and spend α like candidates do, so that over all of them
-        a policy that is no worse is proposed with a probability of at most 2α, or 3α while it is rolled out.
+        a policy that is no worse is proposed with a probability of at most 2α.
     alpha : float
     """
     spent = spent_alpha(alpha, look)
-    for arm in (BUSINESS_AS_USUAL, PREVIOUS):
-        gain = found.over(arm)
-        if gain is not None and gain.upper(spent) < 0:
-            return (
-                f"it earns {-gain.value:.2f} a window less than {NAMES[arm]}, surely {-gain.upper(spent):.2f} or "
-                f"more (look {look}, α = {spent:.2%})"
-            )
+    usual = found.over(BUSINESS_AS_USUAL)
+    if usual is not None and usual.upper(spent) < 0:
+        return (
+            f"it earns {-usual.value:.2f} a window less than business as usual, surely {-usual.upper(spent):.2f} or "
+            f"more (look {look}, α = {spent:.2%})"
+        )
     if before is not None and before.lower(spent) > 0:
         return (
             f"the policy before would have earned {before.value:.2f} a window more on the same customers, surely "

@@ -109,6 +109,7 @@ def roll_back(
         if champion is not None and before is not None:
             # Written first: where the registry cannot move the champion, no row stays; written last, it could be lost.
             ledger.rolled_back(connection, programme, champion, before, decided_by, comment)
+            rollout.finish(connection, programme, before, decided_by)
         return registry.rollback(programme)
 
 

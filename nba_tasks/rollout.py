@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from nba_tasks import database
-from nba_tasks.arms import PREVIOUS, SERVED, excess_evidence
+from nba_tasks.arms import NAMES, PREVIOUS, SERVED, excess_evidence
 from nba_tasks.batches import Batch
 from nba_tasks.programme import Programme
 
@@ -52,7 +52,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Harm:
-    """One harm since the roll-out began, where the new policy decides and where the one before does.
+    """Who suffered a harm since the roll-out began, where the new policy decides and where the one before does.
 
     Attributes
     ----------
@@ -232,32 +232,85 @@ def progress(
     step = newest(connection, programme.programme, version)
     if step is None or step.share == 100:
         return None
-    rows = database.execute(
-        connection,
-        "outcomes/harms_of_nights",
-        {
+    decided = _decisions(connection, batch, version, nights)
+    suffered: dict[tuple[str, dt.date, str], int] = {}
+    if nights:
+        parameters = {
             "programme_id": batch.programme_id,
             "batch_id": batch.batch_id,
             "version": version,
             "nights": list(nights),
+            "first": dt.datetime.combine(min(nights), dt.time(), programme.grid.zone),
             "as_of": batch.as_of,
             "harms": list(programme.harms),
-        },
-        zone=programme.grid.business_timezone,
-        interval=programme.grid.interval_days,
-    ).all()
-    counts: dict[str, dict[dt.date, dict[str, tuple[int, int]]]] = {harm: {} for harm in programme.harms}
-    for row in rows:
-        counts[row.harm].setdefault(row.as_of, {})[row.arm] = (row.events, row.decisions)
+        }
+        grid = {"zone": programme.grid.business_timezone, "interval": programme.grid.interval_days}
+        rows = database.execute(connection, "outcomes/harms_of_nights", parameters, **grid)
+        suffered = {(row.harm, row.as_of, row.arm): row.events for row in rows}
+    counts = {
+        harm: [
+            {arm: (suffered.get((harm, night, arm), 0), n) for arm, n in decided[night].items()}
+            for night in sorted(decided)
+        ]
+        for harm in programme.harms
+    }
     alpha = programme.outcomes.alpha / max(len(programme.harms), 1)
     return Progress(
         step=step,
         following=following(programme, step.share),
         nights=sum(step.begins_on is None or night >= step.begins_on for night in nights),
         harms=tuple(
-            harm_of_counts(name, list(nightly.values()), tolerated_ratio(programme, report, name), alpha)
+            harm_of_counts(name, nightly, tolerated_ratio(programme, report, name), alpha)
             for name, nightly in counts.items()
         ),
+    )
+
+
+def _decisions(
+    connection: Connection, batch: Batch, version: int, nights: Sequence[dt.date]
+) -> dict[dt.date, dict[str, int]]:
+    """How many customers each arm of the roll-out had on each night, as the published lists counted them."""
+    rows = connection.execute(
+        sa.text(
+            """
+            select list_date, summary -> 'arms' as arms from nba.lists
+            where programme_id = :programme_id and policy_version = :version and not dry_run
+              and list_date = any (:nights)
+            """
+        ),
+        {"programme_id": batch.programme_id, "version": version, "nights": list(nights)},
+    )
+    codes = {NAMES[arm]: arm for arm in (SERVED, PREVIOUS)}
+    return {
+        row.list_date: {codes[arm["arm"]]: int(arm["decisions"]) for arm in row.arms if arm["arm"] in codes}
+        for row in rows
+    }
+
+
+def finish(connection: Connection, programme: Programme, version: int, by: str) -> None:
+    """Let a version serve everybody from now on, if its roll-out had not come to its end: it was put back."""
+    last = newest(connection, programme.programme, version)
+    if last is not None and last.share < 100:
+        _write(connection, programme, Step(version, last.previous_version, 100, None, by), "put back for everybody")
+
+
+def alarmed(connection: Connection, programme: Programme, step: Step) -> bool:
+    """Whether a look at the outcomes since a step began found a harm surely more frequent."""
+    return bool(
+        connection.execute(
+            sa.text(
+                """
+                select exists (
+                    select from nba.outcomes as o
+                    join nba.programmes as p using (programme_id)
+                    where p.programme = :programme and o.policy_version = :version
+                      and (cast(:since as date) is null or o.as_of > :since)
+                      and o.content -> 'rollout' -> 'harms' @> '[{"alarming": true}]'
+                )
+                """
+            ),
+            {"programme": programme.programme, "version": step.policy_version, "since": step.begins_on},
+        ).scalar()
     )
 
 

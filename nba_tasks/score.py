@@ -55,7 +55,7 @@ class Serving:
     served, version_0 : StoredPolicy
         The policy, and business as usual for the arm that keeps to it.
     startup : float
-        Share of the served decisions that start-up mode draws evenly among allowed actions.
+        Share of version 0's decisions that start-up mode draws evenly among allowed actions.
     before : Before or None
         While the served policy is rolled out: whoever it has not reached yet keeps to the policy before.
     """
@@ -65,6 +65,11 @@ class Serving:
     version_0: StoredPolicy
     startup: float = 0.0
     before: Before | None = None
+
+    @property
+    def starting_up(self) -> str | None:
+        """The arm whose decisions start-up mode randomises: that of version 0, also while it is being replaced."""
+        return None if not self.startup else PREVIOUS if self.before else SERVED
 
     @property
     def policies(self) -> dict[str, StoredPolicy]:
@@ -84,21 +89,25 @@ class Serving:
         def of(policy: StoredPolicy, state: FloatArray) -> FloatArray:
             return policy.values(state, len(shape.actions), shape.likes(len(policy.actions)))
 
-        found = of(self.served, state)
-        if self.before is not None and (rows := arm == PREVIOUS).any():
-            found[rows] = of(self.before.policy, state[rows])
+        if self.before is None:
+            return of(self.served, state)
+        found = np.empty((len(state), len(shape.actions)), dtype=np.float32)
+        rolled = arm == PREVIOUS
+        for policy, rows in ((self.served, ~rolled), (self.before.policy, rolled)):
+            if rows.any():
+                found[rows] = of(policy, state[rows])
         return found
 
     def new(self, shape: Shape, arm: NDArray[np.str_], eligible: BoolArray) -> BoolArray:
-        """New actions that get their carve-out, of shape (n, n_actions): wherever a learned or a first policy decides.
+        """New actions that get their carve-out, of shape (n, n_actions): wherever the policy in use or before decides.
 
         Not in the arm of business as usual, which would not be that otherwise; nor in start-up mode, which draws among
         all allowed actions anyway.
         """
         found = np.zeros(eligible.shape, dtype=np.bool_)
         for code, policy in self.policies.items():
-            if code != BUSINESS_AS_USUAL and not self.startup:
-                found[arm == code] = policy.newcomers(shape.actions, shape.programme.layers.new_until)
+            if code not in (BUSINESS_AS_USUAL, self.starting_up) and shape.programme.layers.carve_out:
+                found[arm == code] = policy.newcomers(shape)
         return found & eligible
 
     def probabilities(
@@ -118,13 +127,17 @@ class Serving:
         """
         found = np.zeros(eligible.shape)
         found[arm == HOLDOUT, 0] = 1.0
+        new = self.new(shape, arm, eligible)
+        # No policy chooses what is new; where nothing else is allowed, the new actions share the whole.
+        asked = np.asarray((eligible & ~new).any(axis=1))
+        found[~asked] = apply_rules(found[~asked], new[~asked])
         for code, policy in self.policies.items():
-            if (rows := arm == code).any():
+            if (rows := (arm == code) & asked).any():
                 known = None if values is None else values[rows]
-                found[rows] = policy.probabilities(state[rows], eligible[rows], known)
-        if self.startup and (served := arm == SERVED).any():
-            found[served] = explore(found[served], eligible[served], self.startup)
-        return carve_out(found, self.new(shape, arm, eligible), shape.programme.layers.carve_out)
+                found[rows] = policy.probabilities(state[rows], eligible[rows] & ~new[rows], known)
+        if (explored := arm == self.starting_up).any():
+            found[explored] = explore(found[explored], eligible[explored], self.startup)
+        return carve_out(found, new & asked[:, None], shape.programme.layers.carve_out)
 
     def moved(
         self, state: FloatArray, eligible: BoolArray, arm: NDArray[np.str_], values: FloatArray
@@ -166,12 +179,17 @@ def serving(programme: Programme, version: int, step: Step | None = None) -> Ser
     served = registry.load(programme, version)
     if version != version_0:
         usual = registry.load(programme, version_0)
-        before = None
-        if step is not None:
-            earlier = step.previous_version
-            policy = usual if earlier == version_0 else registry.load(programme, earlier)
-            before = Before(earlier, policy, step.share / 100)
-        return Serving(version, served, usual, before=before)
+        if step is None:
+            return Serving(version, served, usual)
+        first = step.previous_version == version_0
+        before = usual if first else registry.load(programme, step.previous_version)
+        return Serving(
+            version,
+            served,
+            usual,
+            startup=programme.startup.explore if first else 0.0,
+            before=Before(step.previous_version, before, step.share / 100),
+        )
     # A champion that was rolled back to version 0 is business as usual by choice: nothing is started up.
     starts_up = registry.version_of(programme, "champion") is None
     return Serving(version, served, served, startup=programme.startup.explore if starts_up else 0.0)

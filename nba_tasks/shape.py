@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from nba_tasks.database import quote_identifier, quote_literal
-from nba_tasks.dataset import Catalogue, FloatArray
+from nba_tasks.dataset import BoolArray, Catalogue, FloatArray
 from nba_tasks.eligibility import Condition, Mask, bits, conditions_of, mask
 from nba_tasks.programme import (
     NO_ACTION,
@@ -145,6 +146,11 @@ class Shape:
             cost=np.array([a.cost for a in self.actions], dtype=np.float32),
             features=np.array(rows, dtype=np.float32),
         )
+
+    def new(self, decisions: Sequence[int]) -> BoolArray:
+        """Actions that are too new to be learned from so many decisions each, of shape (n_actions,)."""
+        enough = self.programme.layers.new_until
+        return np.array([a.newcomer and n < enough for a, n in zip(self.actions, decisions, strict=True)], np.bool_)
 
     def likes(self, known: int) -> FloatArray:
         """Features of the actions behind the first `known`, as `catalogue` described those: none of them, but alike.
@@ -320,7 +326,6 @@ def read_shape(connection: Connection, programme: Programme, programme_id: int, 
                 (v.active_from at time zone :zone)::date as active_from,
                 (v.active_to at time zone :zone)::date as active_to,
                 coalesce(v.superseded_by <= :batch_id, false) as gone,
-                introduced.as_of as introduced,
                 introduced.batch_id > begun.batch_id as newcomer
             from history.actions as a
             -- The catalogue need not list no_action, which then has no version.
@@ -328,12 +333,9 @@ def read_shape(connection: Connection, programme: Programme, programme_id: int, 
                 on v.programme_id = a.programme_id and v.action = a.action and v.batch_id <= :batch_id
             -- The night that found it, and the programme's first.
             left join lateral (
-                select b.batch_id, b.as_of
+                select min(batch_id) as batch_id
                 from history.action_versions as f
-                join nba.batches as b using (programme_id, batch_id)
                 where f.programme_id = a.programme_id and f.action = a.action
-                order by b.batch_id
-                limit 1
             ) as introduced on true
             cross join (
                 select min(batch_id) as batch_id from history.action_versions where programme_id = :programme_id
@@ -359,15 +361,12 @@ def _action(programme: Programme, row: Any, as_of: dt.date) -> CatalogueAction:
             f"it lists {', '.join(programme.channels)}"
         )
     active_to = min(row.active_to or as_of, as_of) if row.gone else row.active_to
-    active_from = row.active_from
-    if row.newcomer:  # nobody can have been given what was not in the catalogue yet
-        active_from = max(active_from or row.introduced, row.introduced)
     return CatalogueAction(
         index=row.action,
         action_id=row.action_id,
         channel=row.channel,
         cost=row.cost,
-        active_from=active_from,
+        active_from=row.active_from,
         active_to=active_to,
         features=values,
         daily_capacity=row.daily_capacity,

@@ -340,8 +340,15 @@ class NightFailed(RuntimeError):
 # Outcomes ----------------------------------------------------------------------------------------------------------
 
 
-def look_at_outcomes(programme: Programme, as_of: dt.date, dag_run_id: str | None = None) -> dict[str, Any]:
-    """Look at what the lists earned and keep it.
+def look_at_outcomes(
+    programme: Programme, as_of: dt.date, dag_run_id: str | None = None, *, today: dt.date | None = None
+) -> dict[str, Any]:
+    """Look at what the lists earned and keep it; today's look may take the next step of a roll-out.
+
+    Parameters
+    ----------
+    today : date, optional
+        The business time zone's date; given only where time is simulated.
 
     Returns
     -------
@@ -361,20 +368,28 @@ def look_at_outcomes(programme: Programme, as_of: dt.date, dag_run_id: str | Non
         log.info("the gate's promise of the %s is %s", row["figure"], row["kept"])
     for alert in found.alerts:
         log.warning(alert)
-    if found.rolling is not None:
-        _go_on(programme, as_of, found.version, found.rolling)
+    if found.rolling is not None and found.demotion is None:
+        _go_on(programme, as_of, found.rolling, today or dt.datetime.now(programme.grid.zone).date())
     return {"alerts": list(found.alerts), "demotion_id": demotion_id}
 
 
-def _go_on(programme: Programme, as_of: dt.date, version: int, rolling: rollout.Progress) -> None:
+def _go_on(programme: Programme, as_of: dt.date, rolling: rollout.Progress, today: dt.date) -> None:
     """Take the next step of a roll-out where the programme's file leaves that to clean nights."""
     from nba_tasks import registry
 
-    if registry.version_of(programme, "champion") != version or not rolling.clean(programme):
-        log.info("version %s decides for %s%% (%s nights since)", version, rolling.step.share, rolling.nights)
+    version, share = rolling.step.policy_version, rolling.step.share
+    log.info("version %s decides for %s%% (%s nights since)", version, share, rolling.nights)
+    if as_of != today or not rolling.clean(programme) or registry.version_of(programme, "champion") != version:
         return
-    with warehouse().begin() as connection:
-        step = rollout.widen(connection, programme, rolling, rollout.CLEAN, as_of)
+    try:
+        with warehouse().begin() as connection:
+            if rollout.alarmed(connection, programme, rolling.step):
+                log.info("not every night was clean: a person has to take the next step")
+                return
+            step = rollout.widen(connection, programme, rolling, rollout.CLEAN, today)
+    except rollout.RolloutError as error:  # somebody was faster
+        log.info("%s", error)
+        return
     log.info("from %s on version %s decides for %s%%", step.begins_on, version, step.share)
 
 

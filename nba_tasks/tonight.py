@@ -154,11 +154,10 @@ def _priced(
     """Probabilities within the limits, arm by arm, and the served policy's prices.
 
     Business as usual is thinned in proportion, whatever the served policy thinks of its customers: it would not be
-    business as usual otherwise. A policy that is being replaced goes by its own values. What they leave is the served
-    policy's.
+    business as usual otherwise. What it leaves is the served policy's. While that is rolled out, it is shared with the
+    policy before by head count, each going by its own values: no more slots for the few than all would get.
     """
     found = probability.copy()
-    contacted = max(int((arm != HOLDOUT).sum()), 1)
     left = list(limits)
 
     def within(rows: NDArray[np.bool_], its: FloatArray, limits: Sequence[Limit], even_share: float = 0.0) -> Prices:
@@ -166,16 +165,19 @@ def _priced(
         found[rows] = prices.within(found[rows], its)
         return prices
 
+    def shares(limits: Sequence[Limit], share: float) -> list[Limit]:
+        return [replace(limit, at_most=limit.at_most * share) for limit in limits]
+
     usual, before, served = (arm == code for code in (BUSINESS_AS_USUAL, PREVIOUS, SERVED))
-    for rows, its_value, its_even_share in (
-        (usual, np.full((int(usual.sum()), value.shape[1]), np.nan), 0.0),
-        (before, value[before], even_share),
-    ):
-        if rows.any():
-            its = [replace(limit, at_most=limit.at_most * rows.sum() / contacted) for limit in limits]
-            within(rows, its_value, its, its_even_share)
-            taken = found[rows].sum(axis=0)
-            left = [replace(k, at_most=max(k.at_most - float(np.dot(k.use, taken)), 0.0)) for k in left]
+    if usual.any():
+        nothing_known = np.full((int(usual.sum()), value.shape[1]), np.nan)
+        within(usual, nothing_known, shares(limits, usual.sum() / np.count_nonzero(arm != HOLDOUT)))
+        taken = found[usual].sum(axis=0)
+        left = [replace(k, at_most=max(k.at_most - float(np.dot(k.use, taken)), 0.0)) for k in limits]
+    if before.any():
+        reached = served.sum() / (served.sum() + before.sum())
+        within(before, value[before], shares(left, 1 - reached), even_share)
+        left = shares(left, reached)
     return found, within(served, value[served], left, even_share)
 
 

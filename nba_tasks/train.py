@@ -86,6 +86,7 @@ def learn(programme: Programme, as_of: dt.date, *, seed: int = 0) -> str:
     with reading(programme, as_of) as (connection, source):
         loaded = load(connection, source.shape, "learn", settings.max_customers)
     data = loaded.transitions
+    data = data.without(source.shape.new(data.decisions_for()))
     data.check()
     customers = len(np.unique(data.customer))
     log.info("learning from %s epochs of %s customers (%.0f%%)", f"{len(data):,}", f"{customers:,}", 100 * loaded.share)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
+from sqlalchemy.engine import Connection
 
 from nba_tasks import ledger, registry, report
 from nba_tasks.average_night import AverageNight, evenly, rows_now, scaled
@@ -29,7 +30,7 @@ from nba_tasks.policy import Floats, ServedPolicy
 from nba_tasks.policy_store import StoredPolicy, values_of
 from nba_tasks.programme import Programme
 from nba_tasks.tonight import limits_of
-from nba_tasks.train import learned, reading
+from nba_tasks.train import Source, learned, reading
 from nba_tasks.windows import Windows, cut_windows
 
 log = logging.getLogger("nba_tasks")
@@ -90,12 +91,15 @@ class Side:
 
     def candidate(self, served: ServedPolicy, mix: float, q: FloatArray | None = None) -> Floats:
         """The candidate's probabilities at a mix; given `q` (n, n_actions), greedy on these values, at its prices."""
-        values = self.q if q is None else q
+        return self.candidates(served, q)(mix)
+
+    def candidates(self, served: ServedPolicy, q: FloatArray | None = None) -> Callable[[float], Floats]:
+        """The same as a function of the mix."""
+        values, night = self.q if q is None else q, self.night
         mixtures = served.mixtures(values, self.behaviour_target, self.incumbent_wished, self.data.eligible_target)
-        wished = mixtures(mix)
-        if self.night is None:
-            return wished
-        return self.night.of_candidate(served, mix).within(wished, values)
+        if night is None:
+            return mixtures
+        return lambda mix: night.of_candidate(served, mix).within(mixtures(mix), values)
 
     def critic(self, values: FloatArray, probabilities: Floats) -> Critic:
         """A model's values of shape (horizon, n, n_actions), by steps to go, as the critic of a policy."""
@@ -126,14 +130,7 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
         if (before := ledger.gate_of_run(connection, run_id)) is not None:
             log.info("this run was judged before: gate %s", before)
             return before
-        most = {"learn": programme.learning.max_customers}
-        loaded: dict[Split, Loaded] = {
-            split: load(connection, source.shape, split, most.get(split, programme.gate.max_customers))
-            for split in get_args(Split)
-        }
-        if loaded["gate"].undecided.any():
-            for split in ("learn", "gate"):
-                loaded[split] = with_before_contact(connection, source.shape, split, loaded[split])
+        loaded, evidence = load_splits(connection, source)
     incumbent_version = registry.incumbent(programme)
     assert incumbent_version is not None, "learning registers version 0"
     with warehouse().connect() as connection:
@@ -148,7 +145,6 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
     held = judge_candidate(programme, source.catalogue, served, sides, k, found.look_alikes)
     with registry.run(programme, "", {}, run_id=run_id):
         role = f"candidate against {incumbent_version}: mix {held.policy.mix}, {layers}"
-        evidence = loaded["learn"].transitions.decisions_for()
         stored = StoredPolicy(held.policy, programme.feature_names, source.catalogue.ids, held.prices, evidence)
         version = registry.register(programme, stored, role)
         registry.name(programme, "challenger", version)
@@ -173,6 +169,30 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
         gate_id = ledger.record(connection, row)
     log.info("gate %s: %s\n%s", gate_id, held.verdict.verdict, "\n".join(held.reasons))
     return gate_id
+
+
+def load_splits(connection: Connection, source: Source) -> tuple[dict[Split, Loaded], tuple[int, ...]]:
+    """The three splits as learning and gate take them: no policy may choose what is too new to be learned from.
+
+    Returns
+    -------
+    loaded : dict
+    evidence : tuple of int
+        Decisions for each action on the learn split.
+    """
+    programme, shape = source.shape.programme, source.shape
+    most = {"learn": programme.learning.max_customers}
+    loaded: dict[Split, Loaded] = {
+        split: load(connection, shape, split, most.get(split, programme.gate.max_customers))
+        for split in get_args(Split)
+    }
+    evidence = loaded["learn"].transitions.decisions_for()
+    new = shape.new(evidence)
+    loaded = {split: replace(part, transitions=part.transitions.without(new)) for split, part in loaded.items()}
+    if loaded["gate"].undecided.any():
+        for split in ("learn", "gate"):
+            loaded[split] = with_before_contact(connection, shape, split, loaded[split])
+    return loaded, evidence
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,18 @@ import datetime as dt
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import sqlalchemy as sa
 
 from nba_tasks import ledger, registry
 from nba_tasks.database import warehouse
 from nba_tasks.gate.schema import checked
-from nba_tasks.loading import Split, load
 from nba_tasks.policy import ServedPolicy
 from nba_tasks.programme import Programme
 from nba_tasks.tonight import limits_of
 from nba_tasks.train import reading
-from nba_tasks.trial import Held, judge_candidate, sides_of
+from nba_tasks.trial import Held, judge_candidate, load_splits, sides_of
 
 log = logging.getLogger("nba_tasks")
 
@@ -118,7 +117,7 @@ def _judged_again(programme: Programme, gate: Mapping[str, Any]) -> Held:
     with reading(programme, gate["as_of"]) as (connection, source):
         if source.batch.batch_id != gate["batch_id"]:
             raise WhatIfError(f"the history of gate {gate['gate_id']} was rebuilt since: ask about a newer gate")
-        loaded = {split: load(connection, source.shape, split) for split in get_args(Split)}
+        loaded, _ = load_splits(connection, source)
     stored = registry.load(programme, gate["candidate_version"])
     policy = stored.policy
     if not isinstance(policy, ServedPolicy):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -108,15 +109,42 @@ def test_the_gate_of_the_next_training_knows_it_and_leaves_the_carve_out_aside(g
     assert stored.actions[-1] == "voucher"
     assert stored.evidence[-1] == 0
     shape = shape_on(grown, NEXT)
-    assert stored.newcomers(shape.actions, 500).tolist() == [False] * 4 + [True], "it has still no data"
+    assert stored.newcomers(shape).tolist() == [False] * 4 + [True], "it has still no data"
     assert not any("never acts" in reason for reason in gate["report"]["reasons"])
 
 
 def test_enough_decisions_end_the_carve_out(grown: Installation) -> None:
     shape, serve = shape_on(grown, NEXT), candidate(grown)
     known = type(serve.served)(serve.served.policy, serve.served.features, (), evidence=(9, 9, 9, 9, 500))
-    assert not known.newcomers(shape.actions, 500).any()
-    assert known.newcomers(shape.actions, 501).tolist() == [False] * 4 + [True], "the others were there from the start"
+    assert not known.newcomers(shape).any()
+    fewer = replace(known, evidence=(9, 9, 9, 9, 499))
+    assert fewer.newcomers(shape).tolist() == [False] * 4 + [True], "the others were there from the start"
+    before_evidence_was_kept = replace(known, actions=tuple(a.action_id for a in shape.actions), evidence=())
+    assert not before_evidence_was_kept.newcomers(shape).any()
+
+
+def test_where_only_the_new_action_is_allowed_it_is_given(grown: Installation) -> None:
+    serve, shape = candidate(grown), shape_on(grown, NEXT)
+    state = np.zeros((2, len(shape.features)), dtype=np.float32)
+    eligible = np.array([[False] * 4 + [True], [True] * 5])
+    found = serve.probabilities(shape, state, eligible, np.array(["s", "s"]))
+    assert found[0].tolist() == [0, 0, 0, 0, 1]
+    assert found[1, -1] == SHARE
+    assert found[1].sum() == pytest.approx(1)
+
+
+def test_scarce_slots_do_not_flow_to_what_is_new(grown: Installation) -> None:
+    """Calls for a tenth of those who would get one: the voucher keeps its share for everybody, none flows to it."""
+    serve = candidate(grown)
+    content = grown.programme.model_dump()
+    channels = content["channels"] | {"email": content["channels"]["email"] | {"daily_limit": 6}}
+    scarce = type(grown.programme).model_validate(content | {"channels": channels})
+    for shard in range(scarce.shards):
+        score.score_shard(grown.warehouse, scarce, NEXT, shard, serve)
+    publish.publish(grown.crm, grown.warehouse, scarce, NEXT, serve, "scarce", dry_run=True, today=NEXT)
+    (summary,) = grown.databases.rows("select summary from nba.lists where run_id = 'scarce'")[0]
+    rows = {row["action_id"]: row for row in summary["actions"]}
+    assert rows["voucher"]["chances"] <= SHARE * rows["voucher"]["allowed"] + 1e-9
 
 
 def test_a_retired_action_disappears_the_same_night(grown: Installation) -> None:

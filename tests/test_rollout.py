@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from nba_tasks import audit, ledger, publish, registry, review, rollout, score, steps
+from nba_tasks import audit, ledger, outcomes, publish, registry, review, rollout, score, steps
 from nba_tasks.arms import PREVIOUS, SERVED
 from nba_tasks.batches import read_batch
 from nba_tasks.hashing import uniforms
@@ -208,10 +209,18 @@ def test_clean_nights_take_the_step_where_the_file_says_so(
     found = progress(trained, begun, candidate)
     for wanted, clean in ((None, False), (2, False), (1, True)):
         assert found.clean(rolled(trained, clean_nights=wanted)) is clean
-    look = Outcome(candidate, {"arms": [], "promises": []}, (), None, found)
-    steps._go_on(rolled(trained, clean_nights=2), AS_OF, candidate, found)
-    assert progress(trained, begun, candidate).step == found.step
-    steps._go_on(rolled(trained, clean_nights=1), AS_OF, candidate, look.rolling or found)
+    willing = rolled(trained, clean_nights=1)
+    steps._go_on(rolled(trained, clean_nights=2), AS_OF, found, AS_OF)
+    steps._go_on(willing, AS_OF, found, AS_OF + dt.timedelta(days=1))
+    assert progress(trained, begun, candidate).step == found.step, "a look for a past night takes none"
+    loud = rollout.Harm("complaint", 9, 10, 0, 10, 1.2, alarming=True)
+    content = {"arms": [], "promises": [], "rollout": replace(found, harms=(loud,)).to_dict()}
+    outcomes.record(trained.warehouse, willing, AS_OF, Outcome(candidate, content, (), None, None))
+    steps._go_on(willing, AS_OF, found, AS_OF)
+    assert progress(trained, begun, candidate).step == found.step, "an alarm has gone away, but the night was not clean"
+    with trained.warehouse.begin() as connection:
+        connection.exec_driver_sql("delete from nba.outcomes")
+    steps._go_on(willing, AS_OF, found, AS_OF)
     with trained.warehouse.connect() as connection:
         newest = rollout.newest(connection, "sales_channels", candidate)
     assert newest is not None
@@ -226,6 +235,30 @@ def test_a_policy_that_was_put_to_use_at_once_has_no_roll_out(
     assert steps.rolling_out(trained.programme) is None
     with pytest.raises(rollout.RolloutError, match="has no roll-out under way"):
         steps.widen_rollout(trained.programme, "ann")
+
+
+def test_a_champion_that_is_put_back_serves_everybody(
+    trained: Installation, begun: Programme, versions: tuple[int, int]
+) -> None:
+    """The candidate was at 30% when another took its place (here version 0, for want of a third), and was taken back."""
+    registry.name(begun, "champion", versions[0])
+    registry.name(begun, "previous", versions[1])
+    review.roll_back(trained.warehouse, begun, decided_by="ann", expected=versions[0])
+    assert registry.version_of(begun, "champion") == versions[1]
+    assert rollout.step_on(trained.warehouse, begun, versions[1], AS_OF) is None
+    with trained.warehouse.begin() as connection:
+        connection.exec_driver_sql("delete from nba.rollbacks")
+
+
+def test_scores_of_a_roll_out_that_has_ended_are_not_published(
+    trained: Installation, begun: Programme, versions: tuple[int, int]
+) -> None:
+    step = rollout.step_on(trained.warehouse, begun, versions[1], AS_OF)
+    for shard in range(begun.shards):
+        score.score_shard(trained.warehouse, begun, AS_OF, shard, score.serving(begun, versions[1], step))
+    serve = score.serving(begun, versions[1])
+    with pytest.raises(publish.PublishError, match="now it serves everybody"):
+        publish.publish(trained.crm, trained.warehouse, begun, AS_OF, serve, "a run", today=AS_OF)
 
 
 def test_a_person_takes_the_step_they_saw(trained: Installation, begun: Programme, versions: tuple[int, int]) -> None:

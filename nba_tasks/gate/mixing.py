@@ -34,8 +34,8 @@ Floats = NDArray[np.float64]
 MIXES = tuple(round(0.05 * step, 2) for step in range(1, 21))
 """The shares tried by default."""
 
-RESAMPLES = 1_000
-"""Of the customers who suffered a harm: how often its rule passes is counted in them."""
+RESAMPLES, MOST_COUNTS = 1_000, 10_000_000
+"""Of the customers who suffered a harm: how often its rule passes is counted in them. Fewer where many suffered."""
 
 SURE_POWER = 0.95
 """A step with at least this predicted power is taken before any bolder one."""
@@ -166,7 +166,7 @@ class _Harm:
         Those with an event …
     customer : int array of shape (m,)
         … and whose each is, by their position among the customers who suffered.
-    counts : array of shape (RESAMPLES, n_suffered)
+    counts : array of shape (n_resamples, n_suffered)
     """
 
     outcome: str
@@ -182,7 +182,7 @@ class _Harm:
         random = np.random.default_rng(len(who))
         # Who these customers stand for is as uncertain (exponential: the Bayesian bootstrap) as who will be drawn of
         # them (Poisson).
-        stands_for = random.exponential(growth, (RESAMPLES, len(who)))
+        stands_for = random.exponential(growth, (min(RESAMPLES, MOST_COUNTS // max(len(who), 1)), len(who)))
         return cls(outcome, events, windows, customer, random.poisson(stands_for).astype(np.float64))
 
     def power(self, test: HarmTest, weights: dict[str, Floats], alpha: float, gate: Gate, growth: float) -> float:

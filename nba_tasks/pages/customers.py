@@ -125,10 +125,11 @@ def _score(scored: Mapping[tuple[dt.date, int], Row], night: dt.date | None, dec
         return None
     if decision is None:
         return scored[(night, versions[-1])]
-    version = int(decision["policy_version"])
-    # Before a roll-out reaches a customer, another version decides than the one that the night was scored for.
-    others = [scored[(night, other)] for other in versions if scored[(night, other)]["arm"] == PREVIOUS]
-    return scored.get((night, version)) or next(iter(others), None)
+    if decision["arm"] == NAMES[PREVIOUS]:
+        # Before a roll-out reaches a customer, another version decides than the one that the night was scored for.
+        others = (scored[(night, other)] for other in reversed(versions))
+        return next((row for row in others if row["arm"] == PREVIOUS), None)
+    return scored.get((night, int(decision["policy_version"])))
 
 
 def _state(programme: Programme, score: Row | None) -> list[tuple[str, str]]:

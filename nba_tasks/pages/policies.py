@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import urlencode
@@ -12,11 +14,13 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from sqlalchemy.exc import SQLAlchemyError
 
 from nba_tasks import database, rollout
+from nba_tasks.batches import BatchError
 from nba_tasks.pages import forms, mlflow_rest
 from nba_tasks.pages.access import Visitor, VisitorDep
 from nba_tasks.pages.programmes import programme_named
 from nba_tasks.pages.rendering import page, pages_of
 from nba_tasks.programme import ProgrammeError
+from nba_tasks.settings import SettingsError
 
 router = APIRouter(prefix="/policies")
 
@@ -157,6 +161,21 @@ def roll_back(
     return RedirectResponse(f"{request.scope.get('root_path', '')}/policies/{programme}", HTTPStatus.SEE_OTHER)
 
 
+@contextmanager
+def _answering() -> Iterator[None]:
+    """What stands in the way, as a person is told it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (rollout.RolloutError, BatchError, SettingsError) as error:
+        raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
+    except MlflowException as error:
+        raise HTTPException(HTTPStatus.BAD_GATEWAY, f"MLflow does not answer: {error}") from None
+    except SQLAlchemyError:
+        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "A database does not answer.") from None
+
+
 @router.get("/{programme}/rollout")
 def progress(request: Request, visitor: VisitorDep, programme: str) -> HTMLResponse:
     """How the roll-out goes, and the question whether the next step is meant.
@@ -169,10 +188,8 @@ def progress(request: Request, visitor: VisitorDep, programme: str) -> HTMLRespo
     from nba_tasks import steps
 
     _require_may_decide(visitor, programme)
-    try:
+    with _answering():
         rolling = steps.rolling_out(programme_named(programme))
-    except SQLAlchemyError:
-        raise HTTPException(HTTPStatus.SERVICE_UNAVAILABLE, "A database does not answer.") from None
     if rolling is None:
         raise HTTPException(HTTPStatus.CONFLICT, f"{programme} has no roll-out under way.")
     return page(request, "rollout.html", programme=programme, rolling=rolling, token=forms.token(visitor))
@@ -191,13 +208,11 @@ def widen(
     Raises
     ------
     HTTPException
-        403: the person may not decide. 409: it is held back, or no longer where it was shown.
+        403: the person may not decide. 409: it is held back, or no longer where it was shown. 502, 503: see `progress`.
     """
     from nba_tasks import steps
 
     _require_may_decide(visitor, programme)
-    try:
+    with _answering():
         steps.widen_rollout(programme_named(programme), visitor.name, comment.strip() or None, expected=share)
-    except rollout.RolloutError as error:
-        raise HTTPException(HTTPStatus.CONFLICT, str(error)) from None
     return RedirectResponse(f"{request.scope.get('root_path', '')}/policies/{programme}", HTTPStatus.SEE_OTHER)

@@ -42,8 +42,8 @@ $$;
 create or replace function nba.number(value text) returns real
 language sql immutable parallel safe as $$
     select case
-        when value in ('true', 't') then 1
-        when value in ('false', 'f') then 0
+        when lower(value) in ('true', 't', 'yes', 'y', 'on') then 1
+        when lower(value) in ('false', 'f', 'no', 'n', 'off') then 0
         when value ~ '^[-+]?([0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})$' then value::real
         -- What a real cannot hold raises an error: too near to zero is zero, too far from it is no number.
         when value ~ '^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?$' then case
