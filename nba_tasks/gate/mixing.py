@@ -60,7 +60,10 @@ class MixForecast:
     power_harm : mapping of harm to float
         The same of each harm rule, which also asks for enough events.
     power : float
-        At least this probability that all of them pass (Bonferroni).
+        At least this probability that all of them pass (Bonferroni), with the select split's own noise reckoned in.
+    power_at_estimate : float
+        The same if the gain is what it seems: the power of the test at the estimate. Whether the gate is opened goes by
+        it, since an unlucky select split would otherwise keep real gains from the gate.
     obstacles : tuple of str
         Why this λ does not qualify; empty if it does.
     """
@@ -74,6 +77,7 @@ class MixForecast:
     power_value: float
     power_harm: dict[str, float]
     power: float
+    power_at_estimate: float
     obstacles: tuple[str, ...]
 
 
@@ -273,9 +277,9 @@ def _forecast(
     expected = difference.grown(growth)
     predicted_lower = expected.lower(alpha)
     # What is forecast differs from what the gate will see by the noise of both.
-    power_value = _power(predicted_lower - gate.margin, expected.standard_error * math.sqrt(1 + growth))
+    room = predicted_lower - gate.margin
+    power_value = _power(room, expected.standard_error * math.sqrt(1 + growth))
     power_harm = harms.power(mix, weight)
-    power = max(0.0, 1 - sum(1 - p for p in (power_value, *power_harm.values())))
     smallest = min(effective_size(weight[:, -1]), effective_size(incumbent[:, -1]))
     largest = max(largest_share(weight[:, -1]), largest_share(incumbent[:, -1]))
     forecast = MixForecast(
@@ -287,11 +291,17 @@ def _forecast(
         largest_weight_share=largest,
         power_value=power_value,
         power_harm=power_harm,
-        power=power,
+        power=_all_of(power_value, *power_harm.values()),
+        power_at_estimate=_all_of(_power(room, expected.standard_error), *power_harm.values()),
         obstacles=(),
     )
     mass = unsupported_mass(sample, candidate, gate.min_propensity)
     return MixForecast(**{**asdict(forecast), "obstacles": _obstacles(forecast, gate, growth, mass)})
+
+
+def _all_of(*powers: float) -> float:
+    """At least this probability that all of them come about (Bonferroni)."""
+    return max(0.0, 1 - sum(1 - power for power in powers))
 
 
 def _power(room: float, error: float) -> float:
@@ -312,10 +322,11 @@ def _obstacles(forecast: MixForecast, gate: Gate, growth: float, unsupported: fl
         found.append(f"one window carries {forecast.largest_weight_share:.1%} of the weight")
     if unsupported > gate.min_propensity:
         found.append(f"{unsupported:.1%} of its decisions lie where the log all but never acts")
-    if forecast.power < gate.min_power:
+    if forecast.power_at_estimate < gate.min_power:
         parts = [f"value {forecast.power_value:.0%}", *(f"{n} {p:.0%}" for n, p in forecast.power_harm.items())]
         found.append(
-            f"the gate would pass it with a probability of {forecast.power:.0%} ({', '.join(parts)}); "
+            f"if it gains what it seems to, the gate would pass it with a probability of "
+            f"{forecast.power_at_estimate:.0%} (reckoning with chance: {', '.join(parts)}); "
             f"{gate.min_power:.0%} are asked for"
         )
     return tuple(found)

@@ -59,6 +59,8 @@ def test_the_standard_error_is_scaled_to_the_gate() -> None:
     reach = one.estimate - one.predicted_lower
     assert 0.47 * reach < four.estimate - four.predicted_lower < 0.5 * reach
     assert four.power >= one.power
+    # The select split's own noise makes less sure of any outcome than the power at its estimate.
+    assert 0.5 < one.power < one.power_at_estimate
 
 
 def test_just_as_many_harms_as_are_asked_for_are_seen_one_time_in_two() -> None:
