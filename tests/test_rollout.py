@@ -240,7 +240,7 @@ def test_a_policy_that_was_put_to_use_at_once_has_no_roll_out(
 def test_a_champion_that_is_put_back_serves_everybody(
     trained: Installation, begun: Programme, versions: tuple[int, int]
 ) -> None:
-    """The candidate was at 30% when another took its place (here version 0, for want of a third), and was taken back."""
+    """The candidate was at 30% when another took its place (version 0, for want of a third), and was taken back."""
     registry.name(begun, "champion", versions[0])
     registry.name(begun, "previous", versions[1])
     review.roll_back(trained.warehouse, begun, decided_by="ann", expected=versions[0])
