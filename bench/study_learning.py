@@ -42,6 +42,7 @@ CODE = (
     "tests/programmes/testbed.yaml",
     "nba_tasks/policy.py",
     "nba_tasks/train.py",
+    "nba_tasks/programme/sections.py",
     "nba_tasks/learners/*.py",
     "nba_tasks/simulators/*.py",
 )

@@ -63,6 +63,7 @@ CODE = (
     "bench/study_loop.py",
     "dags/programmes/sales_channels.yaml",
     "tests/programmes/testbed.yaml",
+    "nba_tasks/programme/sections.py",
     *(f"nba_tasks/{name}.py" for name in ("bounds", "critics", "dataset", "estimators", "policy", "train", "trial")),
     *(f"nba_tasks/{folder}/*.py" for folder in ("gate", "learners", "simulators")),
 )
