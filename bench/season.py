@@ -31,8 +31,8 @@ from bench.targets import Target, conclude
 from nba_tasks.settings import REPOSITORY
 
 CODE = (
-    "bench/season_play.py", "bench/season_world.py", "nba_tasks/programme/sections.py", "nba_tasks/candidate.py", "nba_tasks/trial.py",
-    "nba_tasks/policy.py", "nba_tasks/critics.py", "nba_tasks/realised.py", "nba_tasks/gate/*.py",
+    "bench/season_play.py", "bench/season_world.py", "nba_tasks/programme/sections.py", "nba_tasks/candidate.py",
+    "nba_tasks/trial.py", "nba_tasks/policy.py", "nba_tasks/critics.py", "nba_tasks/realised.py", "nba_tasks/gate/*.py",
     "nba_tasks/learners/*.py", "nba_tasks/simulators/*.py",
 )  # fmt: skip
 
