@@ -8,11 +8,11 @@ on. The figures go to `nba.outcomes`.
 | task | what it does |
 |---|---|
 | `plan`, `transitions` | bring the transitions up to date, by shard |
-| `look` | computes the figures, keeps them, and says what somebody should look at; takes the next step of a roll-out where the programme's file leaves that to clean nights |
+| `look` | computes the figures, keeps them, and says what somebody should look at |
 | `alert` | tells whom the programme's file names (`outcomes.notifier`) |
-| `demote` | only where the policy in use surely earns less, or harms more, than the one before: asks the promotion review |
+| `demote` | only where the policy in use surely earns less or harms more than the one before: asks the review |
 
-**Repeating a run** is safe: it replaces the day's row.
+The look takes the next step of a roll-out, too, where the programme's file leaves that to clean nights. **Repeating a run** is safe: it replaces the day's row.
 """
 
 import datetime as dt
