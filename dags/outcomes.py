@@ -12,7 +12,8 @@ on. The figures go to `nba.outcomes`.
 | `alert` | tells whom the programme's file names (`outcomes.notifier`) |
 | `demote` | only where the policy in use surely earns less or harms more than the one before: asks the review |
 
-The look takes the next step of a roll-out, too, where the programme's file leaves that to clean nights. **Repeating a run** is safe: it replaces the day's row.
+The look takes the next step of a roll-out, too, where the programme's file leaves that to clean nights. **Repeating a
+run** is safe: it replaces the day's row.
 """
 
 import datetime as dt
