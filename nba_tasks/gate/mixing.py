@@ -38,7 +38,7 @@ RESAMPLES, MOST_COUNTS = 1_000, 10_000_000
 """Of the customers who suffered a harm: how often its rule passes is counted in them. Fewer where many suffered."""
 
 SURE_POWER = 0.95
-"""A step with at least this predicted power is taken before any bolder one."""
+"""A step with at least this predicted power is taken before any bolder one, one with `min_power` before the rest."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,9 @@ def choose_mix(
     if not qualified:
         nearest = max(forecasts, key=lambda forecast: (-len(forecast.obstacles), forecast.power))
         return MixChoice(None, forecasts, tuple(f"at λ = {nearest.mix:g}: {why}" for why in nearest.obstacles))
-    sure = [forecast for forecast in qualified if forecast.power >= SURE_POWER]
-    best = max(sure or qualified, key=lambda forecast: forecast.predicted_lower * forecast.power)
+    # The surest there are, before any bolder one.
+    levels = ([f for f in qualified if f.power >= level] for level in (SURE_POWER, gate.min_power, 0.0))
+    best = max(next(filter(None, levels)), key=lambda forecast: forecast.predicted_lower * forecast.power)
     return MixChoice(best.mix, forecasts, ())
 
 
