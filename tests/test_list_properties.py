@@ -17,9 +17,10 @@ from nba_tasks import publish, score
 from nba_tasks.arms import NAMES
 from nba_tasks.batches import read_batch
 from nba_tasks.dataset import BoolArray, FloatArray
+from nba_tasks.eligibility import in_force
 from nba_tasks.policy import apply_rules
 from nba_tasks.policy_store import StoredPolicy
-from nba_tasks.programme import NO_ACTION, Programme
+from nba_tasks.programme import NO_ACTION, Consent, Programme, Suppression
 from nba_tasks.shape import Shape
 from nba_tasks.transitions import shape_of
 from tests.databases import TestServer, valid_night
@@ -64,11 +65,20 @@ def as_tonight_asks(customer: Customer, programme: Programme) -> Customer:
 
 
 def allowed(story: Story, customer: Customer) -> set[str]:
-    """What the rules allow tonight, from their definition."""
-    view = _View(story, as_tonight_asks(customer, story.programme))
-    epoch = (story.as_of - view.start(0)).days // story.programme.grid.interval_days
-    assert view.start(epoch) == story.as_of, "nobody is decided for on another day than their own"
-    return view.eligible(epoch, story.as_of, tonight=True)
+    """What the rules allow tonight, from their definition: the state is what was known before, consent what is now."""
+    before, now = _View(story, customer), _View(story, as_tonight_asks(customer, story.programme))
+    epoch = (story.as_of - before.start(0)).days // story.programme.grid.interval_days
+    assert before.start(epoch) == story.as_of, "nobody is decided for on another day than their own"
+    rules = [rule for rule in story.programme.rules if in_force(rule, story.as_of)]
+    return {
+        action.action_id
+        for action in story.actions
+        if before._active(action, story.as_of, tonight=True)
+        and all(
+            (now if isinstance(rule, Consent | Suppression) else before)._allows(rule, action, epoch, tonight=True)
+            for rule in rules
+        )
+    }
 
 
 def check(story: Story, shape: Shape, decisions: list[dict[str, Any]], listed: list[dict[str, Any]]) -> None:
@@ -142,5 +152,7 @@ def test_no_list_breaks_a_rule_a_limit_or_an_arm(
             [dict(row._mapping) for row in connection.execute(sa.text(f"select * from {relation}"))]
             for relation in ("decisions where programme is not null", "campaign_list")
         )
+    for engine in (warehouse.databases.crm, warehouse.databases.warehouse):
+        engine.dispose()
     assert (len(decisions), len(listed)) == (both[0].decisions, both[0].to_send)
     check(story, shape, decisions, listed)
