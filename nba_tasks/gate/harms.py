@@ -102,6 +102,8 @@ class HarmTest:
         D with its customer-clustered standard error.
     raising, lowering : Part
         D is the rate of the first less that of the second.
+    wider : float
+        By how much the customers' clustering widens the excess's variance, at least 1.
     """
 
     outcome: str
@@ -112,6 +114,7 @@ class HarmTest:
     excess: Estimate
     raising: Part
     lowering: Part
+    wider: float = 1.0
 
     def lower(self, alpha: float) -> float:
         """One-sided (1 − α) lower bound of the excess."""
@@ -184,6 +187,7 @@ def compare_events(
         excess=excess,
         raising=_part(np.maximum(adds, 0.0), events, wider),
         lowering=_part(np.maximum(-adds, 0.0), events, wider),
+        wider=wider,
     )
 
 

@@ -34,8 +34,8 @@ Floats = NDArray[np.float64]
 MIXES = tuple(round(0.05 * step, 2) for step in range(1, 21))
 """The shares tried by default."""
 
-RESAMPLES, MOST_COUNTS = 1_000, 10_000_000
-"""Of the customers who suffered a harm: how often its rule passes is counted in them. Fewer where many suffered."""
+RESAMPLES, MOST_DRAWN = 1_000, 5_000_000
+"""Of the harms that may come: how often a rule passes is counted in them. Fewer where many are drawn."""
 
 SURE_POWER = 0.95
 """A step with at least this predicted power is taken before any bolder one, one with `min_power` before the rest."""
@@ -162,56 +162,75 @@ def choose_mix(
 
 @dataclass(frozen=True)
 class _Harm:
-    """One harm, and how the gate's customers may come out: those who suffered it, each so often in each resample.
+    """One harm, and decisions at which the gate's customers may suffer it: so many in each resample.
+
+    How much more the candidate harms is what the events show. How far that may scatter is not left to the few decisions
+    that events fell on: where none of them happened to have a large weight, a bold λ would look safe. Any decision may
+    be hit, at the rate of its action.
 
     Attributes
     ----------
-    events : array of shape (n_windows, horizon)
-    windows : int array of shape (m,)
-        Those with an event …
-    customer : int array of shape (m,)
-        … and whose each is, by their position among the customers who suffered.
-    counts : array of shape (n_resamples, n_suffered)
+    events, rate : arrays of shape (n_windows, horizon)
+        Seen, and expected of the action logged.
+    decisions : int array of shape (n_drawn,)
+        Positions in `events`, laid out flat …
+    resample : int array of shape (n_drawn,)
+        … and to which resample each belongs.
+    error : array of shape (n_resamples,)
+        Standard normal: by how many standard errors the excess that the events show is off.
     """
 
     outcome: str
     events: Floats
-    windows: NDArray[np.int64]
-    customer: NDArray[np.int64]
-    counts: Floats
+    rate: Floats
+    decisions: NDArray[np.int64]
+    resample: NDArray[np.int64]
+    error: Floats
 
     @classmethod
-    def of(cls, outcome: str, events: Floats, customers: NDArray[np.integer], growth: float) -> _Harm:
-        windows = np.flatnonzero(events.any(axis=1))
-        who, customer = np.unique(customers[windows], return_inverse=True)
-        random = np.random.default_rng(len(who))
-        # Who these customers stand for is as uncertain (exponential: the Bayesian bootstrap) as who will be drawn of
-        # them (Poisson).
-        stands_for = random.exponential(growth, (min(RESAMPLES, MOST_COUNTS // max(len(who), 1)), len(who)))
-        return cls(outcome, events, windows, customer, random.poisson(stands_for).astype(np.float64))
+    def of(cls, outcome: str, events: Floats, action: NDArray[np.integer], growth: float) -> _Harm:
+        """Draw what may come.
+
+        Parameters
+        ----------
+        action : int array of shape (n_windows, horizon)
+            Logged; -1 after the end.
+        """
+        random = np.random.default_rng(int(events.sum()))
+        n = int(np.clip(MOST_DRAWN / max(growth * float(events.sum()), 1.0), 100, RESAMPLES))
+        rate, decisions, resample = np.zeros(events.shape), [], []
+        for a in range(int(action.max()) + 1):
+            where = np.flatnonzero(action == a)
+            if not len(where):
+                continue
+            seen = float(events.ravel()[where].sum())
+            rate.ravel()[where] = seen / len(where)
+            # The rate is uncertain (gamma, with Jeffreys' prior), and so is how often it strikes the gate (Poisson).
+            counts = random.poisson(random.gamma(seen + 0.5, growth, n))
+            decisions.append(random.choice(where, counts.sum()))
+            resample.append(np.repeat(np.arange(n), counts))
+        return cls(
+            outcome, events, rate, np.concatenate(decisions), np.concatenate(resample), random.standard_normal(n)
+        )
 
     def power(self, test: HarmTest, weights: dict[str, Floats], alpha: float, gate: Gate, growth: float) -> float:
         """The share of resamples in which the rule passes: its bound within what is allowed, and enough events."""
-        u = self.events[self.windows]
-        mine = weights["candidate"][self.windows]
-        adds = mine - test.factor * weights["incumbent"][self.windows]
-        due = growth * self.events.size
+        adds = weights["candidate"] - test.factor * weights["incumbent"]
+        scatter = math.sqrt(test.wider * float((adds**2 * self.rate).mean()) / adds.size)
+        off = test.excess.value - float((adds * self.rate).mean()) + self.error * scatter
+        hit, mine = adds.ravel()[self.decisions], weights["candidate"].ravel()[self.decisions]
+        due = growth * adds.size
 
-        def resampled(of_window: Floats) -> Floats:
-            found = np.bincount(self.customer, weights=of_window.sum(axis=1), minlength=self.counts.shape[1])
-            return np.asarray(self.counts @ found)
+        def resampled(values: Floats) -> Floats:
+            return np.asarray(np.bincount(self.resample, weights=values, minlength=len(self.error)), dtype=np.float64)
 
-        more, less = np.maximum(adds, 0.0), np.maximum(-adds, 0.0)
-        of_customer = np.bincount(self.customer, weights=(adds * u).sum(axis=1), minlength=self.counts.shape[1])
-        poisson, clustered = resampled(adds**2 * u), self.counts @ of_customer**2
-        wider = np.maximum(1.0, np.divide(clustered, poisson, out=np.ones_like(poisson), where=poisson > 0))
         raising, lowering = (
-            Part(resampled(part * u) / due, wider * resampled(part**2 * u) / due**2, known.next_event / growth)
-            for part, known in ((more, test.raising), (less, test.lowering))
+            Part(resampled(part) / due, test.wider * resampled(part**2) / due**2, known.next_event / growth)
+            for part, known in ((np.maximum(hit, 0.0), test.raising), (np.maximum(-hit, 0.0), test.lowering))
         )
-        upper = raising.rate - lowering.rate + np.hypot(raising.above(alpha), lowering.below(alpha))
-        squares = resampled(mine**2 * u)
-        effective = np.divide(resampled(mine * u) ** 2, squares, out=np.zeros_like(squares), where=squares > 0)
+        upper = raising.rate - lowering.rate + off + np.hypot(raising.above(alpha), lowering.below(alpha))
+        squares = resampled(mine**2)
+        effective = np.divide(resampled(mine) ** 2, squares, out=np.zeros_like(squares), where=squares > 0)
         return float(((upper <= test.allowed) & (effective >= gate.harm_min_events)).mean())
 
 
@@ -240,8 +259,9 @@ class _Harms:
         customers = np.concatenate([one.windows.customer for one in samples])
         clusters = Clusters(customers)
         growth = gate_customers / clusters.n
+        action = np.concatenate([np.where(one.windows.alive, one.action[one.windows.rows], -1) for one in samples])
         harms = tuple(
-            _Harm.of(outcome, np.concatenate([one.events(outcome) for one in samples]), customers, growth)
+            _Harm.of(outcome, np.concatenate([one.events(outcome) for one in samples]), action, growth)
             for outcome in sample.harms
         )
         incumbent = np.concatenate([one.weigh(one.incumbent) for one in samples])
