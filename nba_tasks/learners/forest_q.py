@@ -217,8 +217,9 @@ def fit_q(
     rows = encode(state, catalogue.features, problem.action)
     first = refits - 1 if discount > 0 else 0
     for refit in range(first):
-        whole = _Effect(problem, new(rows, sweeps.target, leaf, refit))
-        _sweep(sweeps, None, whole, at_most=1 if refit < first - 1 else max(1, max_sweeps // 4))
+        at_most = 1 if refit < first - 1 else max(1, max_sweeps // 4)
+        # Kept by no name: its leaves are gigabytes, and make room for those of the next trees.
+        _sweep(sweeps, None, _Effect(problem, new(rows, sweeps.target, leaf, refit)), at_most=at_most)
     level = _Level(problem, new(state, sweeps.target, leaf, refits))
     level.average(sweeps.target)
     residual = sweeps.target - level.value[problem.fitted]
