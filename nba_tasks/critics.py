@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nba_tasks.dataset import Catalogue, DatasetError, FloatArray, IntArray, Transitions
+from nba_tasks.dataset import Catalogue, DatasetError, FloatArray, Transitions
 from nba_tasks.estimators import Critic
 from nba_tasks.learners.fqe import StepwiseQ, fit_fqe_of_several, forest_on_returns, values_by_step
 from nba_tasks.policy import Floats, ServedPolicy
@@ -132,7 +132,7 @@ class Critics:
         The model's opinion of everything to come, less its opinion of the window itself as the gate charges it: where
         the charge for a lost customer stands for what lies beyond the window, it is not counted a second time.
         """
-        rows = _whole_customers(self.learn.data, TAIL_ROWS)
+        rows = self.learn.data.whole_customers(TAIL_ROWS)
         data, horizon = self.learn.data.rows(rows), self.programme.gate.horizon
         policies = [self.learn.candidate(self.served, mix)[rows], self.learn.incumbent[rows]]
 
@@ -173,13 +173,6 @@ def _steps_ahead(programme: Programme) -> int:
 def _with_to_go(model: StepwiseQ, steps: int) -> StepwiseQ:
     """One level of a model."""
     return StepwiseQ(model.forest, model.leaf_values[steps - 1 : steps], model.catalogue)
-
-
-def _whole_customers(data: Transitions, rows: int) -> IntArray:
-    """Rows of so many customers, evenly picked, that there are about `rows` of them."""
-    customers = np.unique(data.customer)
-    kept = customers[:: max(1, math.ceil(len(data) / rows))]
-    return np.flatnonzero(np.isin(data.customer, kept))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -113,6 +114,12 @@ class Transitions:
         """The chosen rows. Choose whole customers, or next states are cut off."""
         parts = {f.name: getattr(self, f.name)[chosen] for f in fields(self) if f.name != "outcome_names"}
         return replace(self, **parts)
+
+    def whole_customers(self, rows: int) -> IntArray:
+        """The rows of so many customers, evenly picked, that there are about `rows` of them."""
+        customers = np.unique(self.customer)
+        kept = customers[:: max(1, math.ceil(len(self) / rows))]
+        return np.flatnonzero(np.isin(self.customer, kept))
 
     def check(self, *, propensities: bool = True) -> None:
         """Refuse arrays on which a later step would be silently wrong.

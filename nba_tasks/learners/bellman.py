@@ -19,7 +19,7 @@ that takes any regressor.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
@@ -200,6 +200,12 @@ class Sweeps:
 
     def __len__(self) -> int:
         return len(self.residuals)
+
+    def of(self, problem: Problem, value: NDArray[np.float64]) -> Sweeps:
+        """Go on in another problem, from the targets that the value of each of its rows gives."""
+        other = replace(self, problem=problem, converged=False)
+        other.target = problem.target(value, self.trace)
+        return other
 
     def move(self, value: NDArray[np.float64]) -> bool:
         """Take the targets that every row's value (n,) gives; True once they moved less than the tolerance."""

@@ -5,7 +5,8 @@
     level(s) = average of targets over the leaves of s
     effect(s, a) = average of (target - level) over the leaves of (s, a)
 
-1. Sweep with one forest on (s, a) alone, its trees grown anew a few times, for a first estimate of the targets.
+1. Sweep with one forest on (s, a) alone, its trees grown anew a few times, for a first estimate of the targets. It is
+   there to grow trees only, so that a sample of the customers does.
 2. Grow `level` on them and `effect` on what it leaves unexplained; sweep, averaging both anew each time.
 3. Keep `level` as it is and sweep on.
 
@@ -63,6 +64,9 @@ STATE_ONLY = np.empty((1, 0), dtype=np.float32)
 
 EFFECT_LEAF = 4
 """Leaves of the effect hold this many times `min_samples_leaf`: what they average is mostly noise."""
+
+SAMPLED = 5
+"""Trees are grown among customers who have this many times `grow_rows` rows; targets settle there alone until then."""
 
 MIN_LEAVES = 200
 """Small logs get smaller leaves than asked for, so that this many could be filled."""
@@ -195,7 +199,8 @@ def fit_q(
         Actions that the log supports in each state; the backup's maximum is over eligible and supported ones.
     seed : int
     grow_rows : int, optional
-        Grow structure on a sample of this many rows (None: on all). Leaf averages always use every row.
+        Grow each tree on this many rows, drawn from whole customers with `SAMPLED` times as many; phase 1 sweeps over
+        these customers alone (None: everything on all rows). The averages of phases 2 and 3 use every row.
     on_sweep : callable, optional
         Called with the sweep's number (from 1) and its residual.
 
@@ -205,25 +210,32 @@ def fit_q(
         No row has a target, or a next state has no action that is both eligible and supported.
     """
     problem = Problem.of(transitions, catalogue, discount, supported)
-    grown_on = min(len(problem.fitted), grow_rows or len(problem.fitted))
+    few = problem
+    if grow_rows is not None and len(transitions) > SAMPLED * grow_rows:
+        some = transitions.whole_customers(SAMPLED * grow_rows)
+        few = Problem.of(transitions.rows(some), catalogue, discount, None if supported is None else supported[some])
+    grown_on = min(len(few.fitted), grow_rows or len(few.fitted))
     leaf = max(1, min(min_samples_leaf, grown_on // MIN_LEAVES))
-    state = problem.state[problem.fitted]
-    sweeps = Sweeps(problem, tolerance, on_sweep)
+    state = few.state[few.fitted]
+    sweeps = Sweeps(few, tolerance, on_sweep)
 
     def new(rows: Rows, target: NDArray[np.float64], leaf: int, salt: int) -> FrozenForest:
         grown = grow(rows, target, trees=trees, min_samples_leaf=leaf, seed=seed + salt, grow_rows=grow_rows)
         return FrozenForest(grown)
 
-    rows = encode(state, catalogue.features, problem.action)
+    rows = encode(state, catalogue.features, few.action)
     first = refits - 1 if discount > 0 else 0
     for refit in range(first):
         at_most = 1 if refit < first - 1 else max(1, max_sweeps // 4)
-        # Kept by no name: its leaves are gigabytes, and make room for those of the next trees.
-        _sweep(sweeps, None, _Effect(problem, new(rows, sweeps.target, leaf, refit)), at_most=at_most)
-    level = _Level(problem, new(state, sweeps.target, leaf, refits))
+        _sweep(sweeps, None, _Effect(few, new(rows, sweeps.target, leaf, refit)), at_most=at_most)
+    level = _Level(few, new(state, sweeps.target, leaf, refits))
     level.average(sweeps.target)
-    residual = sweeps.target - level.value[problem.fitted]
-    effect = _Effect(problem, new(rows, residual, EFFECT_LEAF * leaf, refits + 1))
+    residual = sweeps.target - level.value[few.fitted]
+    effect = _Effect(few, new(rows, residual, EFFECT_LEAF * leaf, refits + 1))
+    if few is not problem:
+        effect.average(residual)
+        level, effect = level.of(problem), effect.of(problem)
+        sweeps = sweeps.of(problem, level.value + effect.best)
     sweeps.trace = trace
     if first:
         _sweep(sweeps, level, effect, at_most=max(1, max_sweeps // 4))
@@ -268,14 +280,23 @@ class _Level:
         in_chunks(len(self.value), find)
         self._averages = LeafAverages(forest, self._rows[:, problem.fitted])
 
+    def of(self, problem: Problem) -> _Level:
+        """The same forest and leaf values in another problem."""
+        other = _Level(problem, self.forest)
+        other._read(self.leaf_values)
+        return other
+
     def average(self, target: NDArray[np.float64]) -> None:
         """Take new targets of the fitted rows."""
-        self.leaf_values: Values = self._averages(target)
+        self._read(self._averages(target))
 
-        def read(start: int, stop: int) -> None:
-            self.value[start:stop] = self.forest.read(self.leaf_values, self._rows[:, start:stop])
+    def _read(self, leaf_values: Values) -> None:
+        self.leaf_values = leaf_values
 
-        in_chunks(len(self.value), read)
+        def work(start: int, stop: int) -> None:
+            self.value[start:stop] = self.forest.read(leaf_values, self._rows[:, start:stop])
+
+        in_chunks(len(self.value), work)
 
     def model(self) -> LeafModel:
         return LeafModel(self.forest, self.leaf_values)
@@ -290,12 +311,21 @@ class _Effect:
         self._averages = LeafAverages(forest, of_actions(self._leaves, problem.action, problem.fitted))
         self.best = np.empty(len(problem.state))
 
+    def of(self, problem: Problem) -> _Effect:
+        """The same forest and leaf values in another problem."""
+        other = _Effect(problem, self.forest)
+        other._read(self.leaf_values)
+        return other
+
     def average(self, target: NDArray[np.float64]) -> None:
         """Take new targets of the fitted rows."""
-        self.leaf_values: Values = self._averages(target)
+        self._read(self._averages(target))
+
+    def _read(self, leaf_values: Values) -> None:
+        self.leaf_values = leaf_values
 
         def work(start: int, stop: int) -> None:
-            q = self.forest.read(self.leaf_values, self._leaves[:, :, start:stop])
+            q = self.forest.read(leaf_values, self._leaves[:, :, start:stop])
             np.where(self._allowed[start:stop].T, q, -np.inf).max(axis=0, out=self.best[start:stop])
 
         in_chunks(len(self.best), work)

@@ -240,7 +240,7 @@ def test_equal_seeds_give_equal_functions(make_log: MakeLog) -> None:
 def test_a_sample_grows_the_structure_and_every_row_is_averaged(make_log: MakeLog) -> None:
     log, catalogue = make_log(1, customers=30)
     fitted = small_fit(log, catalogue, grow_rows=40)
-    assert fitted.q.effect.forest.trees[0].n_node_samples[0] == 40
+    assert {tree.weighted_n_node_samples[0] for tree in fitted.q.effect.forest.trees} == {40}
     expected = literal_sweeps(log, catalogue, fitted.q, log.eligible_target, 0.9, 0.7)
     np.testing.assert_allclose(fitted.q.values(log.state), expected, rtol=1e-6, atol=1e-6)
 
