@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nba_tasks.dataset import Catalogue, FloatArray
 from nba_tasks.estimators import Critic, effective_size
 from nba_tasks.gate import Sample
-from nba_tasks.gate.exhibits import Alternative, Exhibits, StateFeature, collect
+from nba_tasks.gate.exhibits import LEARNED, Alternative, Exhibits, StateFeature, collect
 from nba_tasks.learners.baselines import Preference, surest
 from nba_tasks.learners.look_alikes import LookAlikes
 from nba_tasks.policy import Floats, ServedPolicy
@@ -111,7 +111,7 @@ def _baselines(
 ) -> Iterator[Alternative]:
     """The policies that a candidate is compared with, from the most to the least learned."""
     side = judged.side
-    yield judged.valued("learned policy, unmixed", side.candidate(served, 1.0))
+    yield judged.valued(LEARNED, side.candidate(served, 1.0))
     for name, q in (look_alikes.values(side.data.state) if look_alikes else {}).items():
         yield judged.valued(name, side.candidate(served, 1.0, q))
     yield judged.valued("behaviour cloning", surest(side.behaviour_target, side.data.eligible_target))

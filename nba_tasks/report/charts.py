@@ -66,6 +66,32 @@ def _from_estimates(report: Report) -> Rows:
     ]
 
 
+def _ahead(report: Report, over: str) -> Iterator[Chart]:
+    """What the learned policy adds to simpler ones."""
+    found = report.get("learned_gains")
+    if not found:
+        return
+    rows = [{"label": row["over"], "kind": _sure(row)[0], **interval(row)} for row in found]
+    yield Chart(
+        "ahead",
+        "forest",
+        "What thinking ahead adds",
+        "The learned policy by itself, before it is mixed with the policy in use, beside simpler ones: what it earns "
+        "more than each on the same customers. Where the range holds 0 no gain is shown. Nothing here decides.",
+        {"rows": rows, "x": f"gain per customer over {over}", "zero": True},
+        ("simpler policy", "the learned policy earns", "range", "so"),
+        [(row["over"], signed(row["value"]), in_range(row, signed), _sure(row)[1]) for row in found],
+        {"candidate": "gain", "incumbent": "loss", "other": "no gain shown"},
+    )
+
+
+def _sure(row: Mapping[str, Any]) -> tuple[str, str]:
+    """What a range says of a gain: its colour, and the word; an open end says nothing."""
+    if (row["lower"] or 0) > 0:
+        return "candidate", "gain"
+    return ("incumbent", "loss") if (row["upper"] or 0) < 0 else ("other", "no gain shown")
+
+
 METHODS = {
     "IS": "weighting whole windows (IS)",
     "WIS": "the same, normalised (WIS)",
@@ -372,6 +398,6 @@ def _state_map(report: Report, over: str) -> Iterator[Chart]:
 
 
 PARTS = (
-    _values, _gain, _bounds, _outcomes, _segments, _action_mix, _state_map, _mix, _weight_tail, _calibration,
-    _by_epsilon,
+    _values, _ahead, _gain, _bounds, _outcomes, _segments, _action_mix, _state_map, _mix, _weight_tail,
+    _calibration, _by_epsilon,
 )  # fmt: skip

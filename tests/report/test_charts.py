@@ -13,6 +13,7 @@ from tests.loop import Installation
 LATER_PARTS = (
     "robust",
     "policies",
+    "learned_gains",
     "segments",
     "action_mix",
     "weight_tail",
@@ -43,8 +44,8 @@ def drawn(chart: Chart) -> int:
 def test_every_part_of_a_report_has_its_chart(report: dict[str, object]) -> None:
     found = {chart.name: chart for chart in charts_of_gate(report, "2 weeks")}
     assert list(found) == [
-        "values", "gain", "bounds", "outcomes", "segments", "action-mix", "state-map", "mix", "weight-tail",
-        "calibration", "value-by-epsilon",
+        "values", "ahead", "gain", "bounds", "outcomes", "segments", "action-mix", "state-map", "mix",
+        "weight-tail", "calibration", "value-by-epsilon",
     ]  # fmt: skip
 
 
@@ -61,6 +62,15 @@ def test_a_report_of_the_first_version_shows_what_it_has(report: dict[str, objec
     found = charts_of_gate(earlier, "2 weeks")
     assert [chart.name for chart in found] == ["values", "gain", "outcomes", "mix"]
     assert {row[0] for row in found[0].rows} == {"new policy", "policy in use", "as it really went"}
+
+
+def test_what_thinking_ahead_adds_is_said_in_a_word(report: dict[str, object]) -> None:
+    gains = [
+        {"over": over, "value": value, "standard_error": 0.1, "lower": value - 0.2, "upper": value + 0.2}
+        for over, value in (("no contact", 0.3), ("behaviour cloning", 0.1), ("myopic look-alike", -0.3))
+    ]
+    found = {chart.name: chart for chart in charts_of_gate({**report, "learned_gains": gains}, "2 weeks")}
+    assert [row[-1] for row in found["ahead"].rows] == ["gain", "no gain shown", "loss"]
 
 
 def test_nothing_estimated_draws_nothing(report: dict[str, object]) -> None:

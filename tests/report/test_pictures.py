@@ -48,7 +48,7 @@ def shown_texts(figure: Figure) -> Iterator[Text]:
 def test_no_text_leaves_a_picture_or_covers_another(report: dict[str, Any], long: bool) -> None:
     """Every tick label, annotation, title and legend, as it is laid out."""
     charts = charts_of_gate(with_long_names(report) if long else report, "4 weeks")
-    assert len(charts) == 11
+    assert len(charts) == 12
     for chart in charts:
         figure = drawn(chart)
         figure.savefig(io.BytesIO())
@@ -66,8 +66,8 @@ def test_no_text_leaves_a_picture_or_covers_another(report: dict[str, Any], long
 def test_pictures_are_png_by_name(report: dict[str, Any]) -> None:
     pictures = pictures_of(report, 7)
     assert set(pictures) == {
-        "values", "gain", "bounds", "outcomes", "segments", "action_mix", "state_map", "mix", "weight_tail",
-        "calibration", "value_by_epsilon",
+        "values", "ahead", "gain", "bounds", "outcomes", "segments", "action_mix", "state_map", "mix",
+        "weight_tail", "calibration", "value_by_epsilon",
     }  # fmt: skip
     assert all(png.startswith(b"\x89PNG") for png in pictures.values())
 

@@ -5,9 +5,10 @@ from nba_tasks.gate.exhibits.choices import ActionShare, Axis, Cell, StateMap
 from nba_tasks.gate.exhibits.collection import Exhibits, collect
 from nba_tasks.gate.exhibits.reliance import Calibration, CalibrationBin, TailPoint
 from nba_tasks.gate.exhibits.segments import Segment
-from nba_tasks.gate.exhibits.values import Alternative, ExplorationValue, PolicyValue
+from nba_tasks.gate.exhibits.values import LEARNED, Alternative, ExplorationValue, LearnedGain, PolicyValue
 
 __all__ = [
+    "LEARNED",
     "ActionShare",
     "Alternative",
     "Axis",
@@ -16,6 +17,7 @@ __all__ = [
     "Cell",
     "Exhibits",
     "ExplorationValue",
+    "LearnedGain",
     "PolicyValue",
     "Segment",
     "StateFeature",

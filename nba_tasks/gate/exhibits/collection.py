@@ -17,6 +17,7 @@ from nba_tasks.gate.exhibits.segments import Segment, segments
 from nba_tasks.gate.exhibits.values import (
     Alternative,
     ExplorationValue,
+    LearnedGain,
     PolicyValue,
     exploration_values,
     policy_values,
@@ -34,6 +35,7 @@ class Exhibits:
     """
 
     policies: tuple[PolicyValue, ...] = ()
+    learned_gains: tuple[LearnedGain, ...] = ()
     segments: tuple[Segment, ...] = ()
     action_mix: tuple[ActionShare, ...] = ()
     weight_tail: Mapping[str, tuple[TailPoint, ...]] = field(default_factory=dict)
@@ -87,8 +89,10 @@ def collect(
         return Exhibits(action_mix=mix, calibration=behaviour, state_map=states)
     weights = {one.policy: sample.weigh(one.probabilities) for one in (candidate, incumbent)}
     mine, theirs = (sample.influence(weights[one.policy], one.critic) for one in (candidate, incumbent))
+    policies, learned_gains = policy_values(sample, chain([candidate, incumbent], baselines), alpha)
     return Exhibits(
-        policies=policy_values(sample, chain([candidate, incumbent], baselines), alpha),
+        policies=policies,
+        learned_gains=learned_gains,
         segments=segments(sample, mine - theirs, data.state, features, choice, eligible, alpha),
         action_mix=mix,
         weight_tail={policy: weight_tail(weight[:, -1]) for policy, weight in weights.items()},

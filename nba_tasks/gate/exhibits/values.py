@@ -16,6 +16,9 @@ from nba_tasks.gate.sample import Sample
 
 Floats = NDArray[np.float64]
 Kind = Literal["candidate", "incumbent", "log", "baseline"]
+LEARNED = "learned policy, unmixed"
+"""The baseline that is compared with those behind it."""
+
 EPSILONS = tuple(round(0.1 * step, 1) for step in range(11))
 
 
@@ -56,6 +59,17 @@ class PolicyValue:
 
 
 @dataclass(frozen=True)
+class LearnedGain:
+    """What the learned policy, unmixed, earns a window more than a simpler one, with its two-sided interval."""
+
+    over: str
+    value: float
+    standard_error: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
 class ExplorationValue:
     """The candidate's value per window if this share of its decisions were drawn at random."""
 
@@ -66,7 +80,9 @@ class ExplorationValue:
     effective_size: float
 
 
-def policy_values(sample: Sample, alternatives: Iterable[Alternative], alpha: float) -> tuple[PolicyValue, ...]:
+def policy_values(
+    sample: Sample, alternatives: Iterable[Alternative], alpha: float
+) -> tuple[tuple[PolicyValue, ...], tuple[LearnedGain, ...]]:
     """Value policies on the same windows, by DR where there is a critic, else by PDIS; the log's own mean comes last.
 
     Parameters
@@ -76,29 +92,47 @@ def policy_values(sample: Sample, alternatives: Iterable[Alternative], alpha: fl
         Taken one after the other: a generator keeps one policy's probabilities in memory at a time.
     alpha : float
         Intervals hold with probability 1 − α, each by itself.
+
+    Returns
+    -------
+    values : tuple of PolicyValue
+    gains : tuple of LearnedGain
+        Of the policy named `LEARNED` over each that comes after it, paired window by window.
     """
+    values, gains = [], []
+    learned: Floats | None = None
+    for one in alternatives:
+        value, influence = _value(sample, one, alpha)
+        values.append(value)
+        if learned is not None:
+            gain = sample.clusters.mean(learned - influence)
+            gains.append(LearnedGain(one.policy, gain.value, gain.standard_error, *gain.interval(alpha)))
+        if one.policy == LEARNED:
+            learned = influence
     log = sample.clusters.mean(per_decision(np.ones_like(sample.rewards), sample.rewards, sample.discount))
     observed = _described("as logged", "log", log, alpha, float(len(sample.windows)), 1.0, "observed")
-    return (*(_value(sample, one, alpha) for one in alternatives), observed)
+    return (*values, observed), tuple(gains)
 
 
 def exploration_values(
     sample: Sample, explored: Callable[[float], Alternative], alpha: float
 ) -> tuple[ExplorationValue, ...]:
     """The candidate's value at every ε of `EPSILONS`; `explored` gives the policy that explores so much."""
-    values = (_value(sample, explored(epsilon), alpha) for epsilon in EPSILONS)
+    values = (_value(sample, explored(epsilon), alpha)[0] for epsilon in EPSILONS)
     return tuple(
         ExplorationValue(epsilon, v.value, v.lower, v.upper, v.effective_size)
         for epsilon, v in zip(EPSILONS, values, strict=True)
     )
 
 
-def _value(sample: Sample, one: Alternative, alpha: float) -> PolicyValue:
+def _value(sample: Sample, one: Alternative, alpha: float) -> tuple[PolicyValue, Floats]:
+    """A policy's value, and its influence values of shape (n_windows,)."""
     weight = sample.weigh(one.probabilities)
-    estimate = sample.clusters.mean(sample.influence(weight, one.critic))
+    influence = sample.influence(weight, one.critic)
     size = effective_size(weight[:, -1])
     estimator = "PDIS" if one.critic is None else "DR"
-    return _described(one.policy, one.kind, estimate, alpha, size, size / len(weight), estimator)
+    estimate = sample.clusters.mean(influence)
+    return _described(one.policy, one.kind, estimate, alpha, size, size / len(weight), estimator), influence
 
 
 def _described(

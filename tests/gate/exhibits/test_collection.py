@@ -8,7 +8,7 @@ from scipy import stats
 
 from nba_tasks.dataset import Transitions
 from nba_tasks.gate import judge
-from nba_tasks.gate.exhibits import Alternative, Exhibits, StateFeature, collect
+from nba_tasks.gate.exhibits import LEARNED, Alternative, Exhibits, StateFeature, collect
 from nba_tasks.gate.exhibits.reliance import calibration, weight_tail, wilson_interval
 from nba_tasks.gate.sample import Sample
 from tests.gate.cases import SMALL, make_sample
@@ -28,7 +28,10 @@ def exhibits(sample: Sample, log: Transitions) -> Exhibits:
         data,
         Alternative("candidate", "candidate", by_row(HALF_BETTER, log), mine),
         Alternative("incumbent", "incumbent", by_row(LOGGING, log), theirs),
-        baselines=[Alternative("no contact", "baseline", by_row(np.array([[1.0, 0], [1, 0]]), log))],
+        baselines=[
+            Alternative(LEARNED, "baseline", by_row(BETTER, log)),
+            Alternative("no contact", "baseline", by_row(np.array([[1.0, 0], [1, 0]]), log)),
+        ],
         explored=lambda epsilon: Alternative("", "candidate", by_row((1 - epsilon) * HALF_BETTER + epsilon / 2, log)),
         q=by_row(FATIGUE.q_tables(BETTER, 4, 0.9)[-1], log),
         learned=by_row(np.eye(2)[BETTER.argmax(axis=1)], log),
@@ -44,7 +47,7 @@ def test_candidate_and_incumbent_have_the_values_that_the_gate_decided_by() -> N
     verdict = judge(sample, by_row(HALF_BETTER, log), SMALL, critics=(critics[0], critics[1]), bootstrap_replicates=0)
     decided = {f.policy: f for f in verdict.estimates if f.estimator == "DR"}
     shown = {one.policy: one for one in exhibits(sample, log).policies}
-    assert list(shown) == ["candidate", "incumbent", "no contact", "as logged"]
+    assert list(shown) == ["candidate", "incumbent", LEARNED, "no contact", "as logged"]
     for whose in ("candidate", "incumbent"):
         assert shown[whose].value == pytest.approx(decided[whose].value)
         assert shown[whose].upper == pytest.approx(decided[whose].upper)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nba_tasks.estimators import per_decision
-from nba_tasks.gate.exhibits.values import EPSILONS, Alternative, exploration_values, policy_values
+from nba_tasks.gate.exhibits.values import EPSILONS, LEARNED, Alternative, exploration_values, policy_values
 from tests.gate.cases import make_sample
 from tests.tiny_mdp import BETTER, FATIGUE, LOGGING, WORSE, by_row
 
@@ -21,7 +21,7 @@ def test_values_hold_the_truth_whatever_the_critic() -> None:
         for n, p in policies.items()
     ]
     without = [Alternative(n, "baseline", by_row(p, log)) for n, p in policies.items()]
-    precise, plain = policy_values(sample, with_critic, 0.05), policy_values(sample, without, 0.05)
+    precise, plain = (policy_values(sample, some, 0.05)[0] for some in (with_critic, without))
     for found in (precise, plain):
         for one, table in zip(found, policies.values(), strict=False):
             assert abs(one.value - FATIGUE.value(table, 4, 0.9)) < 4.5 * one.standard_error
@@ -33,12 +33,29 @@ def test_values_hold_the_truth_whatever_the_critic() -> None:
 
 def test_the_log_comes_last_and_is_its_own_mean() -> None:
     sample, log = make_sample(300)
-    itself, observed = policy_values(sample, [Alternative("itself", "incumbent", by_row(LOGGING, log))], 0.05)
+    (itself, observed), _ = policy_values(sample, [Alternative("itself", "incumbent", by_row(LOGGING, log))], 0.05)
     assert (observed.kind, observed.effective_share) == ("log", 1.0)
     mean = per_decision(np.ones_like(sample.rewards), sample.rewards, 0.9).mean()
     assert observed.value == pytest.approx(mean)
     assert itself.value == pytest.approx(mean)
     assert itself.effective_size == pytest.approx(len(sample.windows))
+
+
+def test_the_learned_policy_is_compared_with_what_comes_after_it() -> None:
+    """Paired: its gain over itself is 0 for sure, and over another each interval holds the difference of the values
+    (4.5 standard errors: 7 in a million)."""
+    sample, log = make_sample(5_000, epochs=4)
+    policies = {"incumbent": LOGGING, LEARNED: BETTER, "the same": BETTER, "worse": WORSE}
+    values, gains = policy_values(
+        sample, [Alternative(n, "baseline", by_row(p, log)) for n, p in policies.items()], 0.05
+    )
+    assert [gain.over for gain in gains] == ["the same", "worse"]
+    assert (gains[0].value, gains[0].standard_error) == (0.0, 0.0)
+    by_name = {one.policy: one.value for one in values}
+    assert gains[1].value == pytest.approx(by_name[LEARNED] - by_name["worse"])
+    truth = FATIGUE.value(BETTER, 4, 0.9) - FATIGUE.value(WORSE, 4, 0.9)
+    assert abs(gains[1].value - truth) < 4.5 * gains[1].standard_error
+    assert gains[1].lower < gains[1].value < gains[1].upper
 
 
 def test_full_exploration_is_the_random_policy() -> None:
@@ -49,6 +66,6 @@ def test_full_exploration_is_the_random_policy() -> None:
 
     found = exploration_values(sample, explored, 0.05)
     assert [one.epsilon for one in found] == list(EPSILONS)
-    ends = policy_values(sample, [explored(0), explored(1)], 0.05)
+    ends, _ = policy_values(sample, [explored(0), explored(1)], 0.05)
     assert (found[0].value, found[-1].value) == (ends[0].value, ends[1].value)
     assert found[-1].effective_size > found[0].effective_size, "the log is nearly random"
