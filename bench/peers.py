@@ -16,7 +16,6 @@ the same fresh customers under the same luck, so that differences are paired.
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import resource
 import time
@@ -24,16 +23,18 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
 
+from bench import peers_estimates
+from bench.peers_d3rlpy import fit_peer
 from bench.replicates import Kept, Point, Record, play_all
 from bench.study_learning import CODE, TRUTH_SEED, WEEKS, market_of, p_value_of_gain
 from bench.study_loop import catalogue_of, programme_of
 from bench.targets import Target, conclude
-from nba_tasks.dataset import Catalogue, FloatArray, Transitions
+from nba_tasks.dataset import Catalogue, Transitions
 from nba_tasks.learners.behaviour import BehaviourModel
 from nba_tasks.learners.fqe import fit_fqe_of_several, forest_on_returns, values_by_step
 from nba_tasks.policy import Floats, Policy, QFunction, ServedPolicy
@@ -56,7 +57,8 @@ TESTBED_CUSTOMERS = 100
 class Size:
     """Customers who teach, who help to choose, and who play the truth; logs; the least seconds of a peer's trial.
 
-    On the testbed, with its four hundred decisions, half of these seconds.
+    On the testbed, with its four hundred decisions, half of these seconds. Then logs on which estimates are compared,
+    and customers whom each of them judges.
     """
 
     learn: int = 10_000
@@ -65,9 +67,11 @@ class Size:
     markets: int = 20
     testbeds: int = 10
     seconds: float = 40.0
+    estimates: int = 40
+    judged: int = 500
 
 
-QUICK = Size(1_000, 500, 300, 1, 1, 5.0)
+QUICK = Size(1_000, 500, 300, 1, 1, 5.0, 3)
 
 
 @dataclass(frozen=True)
@@ -83,71 +87,6 @@ class Log:
     @property
     def discount(self) -> float:
         return self.programme.learning.discount
-
-
-@dataclass(frozen=True)
-class PeerQ:
-    """d3rlpy's action values."""
-
-    algorithm: Any
-    n_actions: int
-
-    def values(self, state: FloatArray) -> FloatArray:
-        state = np.ascontiguousarray(state, dtype=np.float32)
-        each = [
-            self.algorithm.predict_value(state, np.full(len(state), action, dtype=np.int64))
-            for action in range(self.n_actions)
-        ]
-        return np.column_stack(each).astype(np.float32)
-
-
-def dataset_of(data: Transitions) -> Any:
-    """The log as d3rlpy's episodes, one a customer; where a log goes on its open row is the state bootstrapped from."""
-    from d3rlpy.dataset import MDPDataset
-
-    last = np.append(data.customer[1:] != data.customer[:-1], True)
-    alone = last & np.append(True, last[:-1]) & data.open
-    kept = data.rows(~alone)
-    last = np.append(kept.customer[1:] != kept.customer[:-1], True)
-    return MDPDataset(
-        observations=np.ascontiguousarray(kept.state, dtype=np.float32),
-        actions=np.maximum(kept.action, 0).astype(np.int64)[:, None],
-        rewards=kept.reward.astype(np.float32)[:, None],
-        terminals=(last & kept.done).astype(np.float32),
-        timeouts=(last & ~kept.done).astype(np.float32),
-        action_size=data.n_actions,
-    )
-
-
-def fit_peer(name: str, learning_rate: float, log: Log, seconds: float, seed: int) -> PeerQ:
-    """Train one of d3rlpy's algorithms until its time is over."""
-    import d3rlpy
-    import structlog
-    import torch
-
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    torch.set_num_threads(1)
-    d3rlpy.seed(seed)
-    algorithm = getattr(d3rlpy.algos, f"{name}Config")(
-        learning_rate=learning_rate,
-        batch_size=256,
-        gamma=log.discount,
-        target_update_interval=500,
-        observation_scaler=d3rlpy.preprocessing.StandardObservationScaler(),
-        reward_scaler=d3rlpy.preprocessing.StandardRewardScaler(),
-    ).create(device=False)
-    begun = time.perf_counter()
-    training = algorithm.fitter(
-        dataset_of(log.learn),
-        n_steps=10**7,
-        n_steps_per_epoch=100,
-        logger_adapter=d3rlpy.logging.NoopAdapterFactory(),
-        show_progress=False,
-    )
-    for _ in training:
-        if time.perf_counter() - begun > seconds:
-            break
-    return PeerQ(algorithm, log.learn.n_actions)
 
 
 def policies_of(log: Log, seconds: float, seed: int) -> tuple[dict[str, ServedPolicy], dict[str, float]]:
@@ -170,7 +109,7 @@ def policies_of(log: Log, seconds: float, seed: int) -> tuple[dict[str, ServedPo
     budget = max(seconds, *took[OURS])
     for name in PEERS:
         for rate in LEARNING_RATES:
-            tried(name, partial(fit_peer, name, rate, log, budget, seed))
+            tried(name, partial(fit_peer, name, rate, log.learn, log.discount, budget, seed))
     served = {
         name: [ServedPolicy(behaviour, q, behaviour, support=layers.support, mix=1.0, epsilon=0.0) for q in found]
         for name, found in trials.items()
@@ -268,7 +207,7 @@ def peak_of(size: Size, name: str) -> float:
         likely = behaviour.probabilities(log.learn.state, log.learn.eligible_target)
         fit_values(log.programme, log.learn, log.catalogue, likely, 0)
     else:
-        fit_peer(name, LEARNING_RATES[0], log, size.seconds, 0)
+        fit_peer(name, LEARNING_RATES[0], log.learn, log.discount, size.seconds, 0)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
@@ -320,14 +259,18 @@ def main(
 ) -> None:
     """Compare; exits 1 where a target falls short."""
     size = QUICK if quick else Size()
-    kept = Kept("peers-quick" if quick else "peers", ("bench/peers.py", *CODE))
+    kept = Kept("peers-quick" if quick else "peers", ("bench/peers*.py", "nba_tasks/estimators.py", *CODE))
     points = [
         Point("testbed", partial(play_testbed, size), size.testbeds, batch=1),
         Point("markets", partial(play_market, size), size.markets, batch=1),
+        Point(
+            "estimates", partial(peers_estimates.play_estimates, size.judged, size.seconds / 4), size.estimates, batch=1
+        ),
     ]
     found = play_all(points, kept, processes=processes, minutes=minutes)
-    print(*told(found["testbed"], found["markets"], peaks(size)), sep="\n")
-    conclude(targets_of(found["testbed"], found["markets"], quick))
+    print(*told(found["testbed"], found["markets"], peaks(size)), "", sep="\n")
+    print(*peers_estimates.told(found["estimates"]), sep="\n")
+    conclude(targets_of(found["testbed"], found["markets"], quick) + peers_estimates.targets_of(found["estimates"]))
 
 
 if __name__ == "__main__":

@@ -21,24 +21,25 @@ from nba_tasks.policy import ServedPolicy
 from nba_tasks.report import Report, pictures_of
 from nba_tasks.settings import REPOSITORY
 from nba_tasks.simulators import sales_channels
+from nba_tasks.simulators.market import DEFAULT, Market
 from nba_tasks.train import fit
 from nba_tasks.trial import judge_candidate, sides_of
 
 IMAGES = REPOSITORY / "docs" / "images"
 
-SHOWN = ("values", "outcomes", "segments", "state_map", "weight_tail", "calibration", "value_by_epsilon")
+SHOWN = ("values", "ahead", "outcomes", "segments", "state_map", "weight_tail", "calibration", "value_by_epsilon")
 """What the documentation shows."""
 
 
-def report_of(customers: int, seed: int) -> Report:
+def report_of(customers: int, seed: int, market: Market = DEFAULT) -> Report:
     """The machine report of one history's first gate."""
     programme = programme_of("sales_channels")
-    simulation = sales_channels.simulate(customers, seed)
+    simulation = sales_channels.simulate(customers, seed, market)
     grid, played = simulation.grid, sales_channels.to_transitions(simulation)
     settled = np.sum([grid.settled(epoch) for epoch in grid.epochs], axis=0)
     last_epoch = grid.epochs.start + settled - 1
     splits = split_customers(programme, played, last_epoch[np.searchsorted(grid.customer, played.customer)])
-    catalogue = catalogue_of(programme, sales_channels.catalogue(), grid.as_of)
+    catalogue = catalogue_of(programme, sales_channels.catalogue(market), grid.as_of)
     learn, layers = splits["learn"].transitions, programme.layers
     behaviour, fitted = fit(programme, learn, catalogue, seed)
     served = ServedPolicy(behaviour, fitted.q, behaviour, support=layers.support, mix=1.0, epsilon=layers.epsilon)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from bench import peers_estimates
 from bench.peers import OURS, PEERS, log_of_testbed, targets_of, told, worth_of
 from bench.replicates import Record
 from nba_tasks.dataset import FloatArray
 from nba_tasks.learners.behaviour import BehaviourModel
 from nba_tasks.policy import QFunction, ServedPolicy
+from nba_tasks.simulators import testbed
 from nba_tasks.train import fit_values
 
 
@@ -57,3 +61,28 @@ def test_gains_are_told_and_hold() -> None:
     testbeds, markets = records(0.5)
     assert "8 / 0 of 8" in told(testbeds, markets, dict.fromkeys((OURS, *PEERS), 1.0))[-1]
     assert all(target.holds for target in targets_of(testbeds, markets, quick=False))
+
+
+def test_the_rules_given_to_the_peers_are_the_testbed_s() -> None:
+    log = testbed.to_transitions(testbed.simulate(20, 1))
+    np.testing.assert_array_equal(peers_estimates.rules(log.state), log.eligible_target)
+
+
+def test_our_estimates_of_a_policy_lie_around_its_value() -> None:
+    """DR within 4.5 standard errors of the exact value, if its error is at most half as large again as that of the
+    log's own mean (7 in a million)."""
+    policy = peers_estimates.mixed_policy
+    learn, judged = (testbed.to_transitions(testbed.simulate(2_000, seed)) for seed in (1, 2))
+    found = peers_estimates.our_estimates(learn, judged, policy)
+    error = float(np.std(judged.reward.reshape(-1, testbed.EPOCHS).sum(axis=1))) / np.sqrt(2_000)
+    assert abs(found[peers_estimates.DECIDES] - testbed.policy_value(policy)) < 4.5 * 1.5 * error
+
+
+def test_estimates_are_compared_with_the_best_peer() -> None:
+    errors = {peers_estimates.DECIDES: 0.2, "SCOPE-RL: DR": 0.1, "SCOPE-RL: DM": 0.4}
+    errors |= {f"{peers_estimates.OURS}: {mine}": 0.3 for mine, _ in peers_estimates.SAME}
+    errors |= dict.fromkeys((theirs for _, theirs in peers_estimates.SAME), 0.3)
+    record: Record = {"error": dict.fromkeys(peers_estimates.POLICIES, errors), "seconds": {}}
+    worse, same = peers_estimates.targets_of([record])
+    assert str(worse).split()[2:] == ["2", "1", "short"]
+    assert same.holds

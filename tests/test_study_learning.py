@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.study_learning import DRAWN, LEARNED, below_best, market_of, market_targets, play_testbed, shown
+from bench.study_learning import (
+    DRAWN,
+    LEARNED,
+    NOTHING,
+    below_best,
+    market_of,
+    market_targets,
+    play_testbed,
+    shown,
+    told_nothing,
+)
 from nba_tasks.simulators.market import DEFAULT, MYOPIC_IS_OPTIMAL, draw_market
 
 
@@ -33,6 +43,15 @@ def test_only_a_sure_loss_against_the_best_baseline_counts() -> None:
     assert below_best(record(-0.35))
     (target,) = market_targets({"default": record(-0.35)}, [record(0.1)], quick=True)
     assert not target.holds
+
+
+def test_where_contacts_do_nothing_the_reports_are_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    (target,) = market_targets({NOTHING: record(-0.35)}, [record(0.1)], quick=True)
+    assert target.holds, "its loss is printed, and its reports are judged"
+    none, some = ({"value": v, "lower": v - 0.1, "upper": v + 0.1} for v in (0.0, 0.2))
+    assert told_nothing([none] * 9 + [some]).holds
+    assert not told_nothing([none] * 8 + [some] * 2).holds
+    assert "no gain" in capsys.readouterr().out
 
 
 def test_the_gain_is_ranked_over_the_drawn_markets() -> None:
