@@ -3,9 +3,9 @@
     python -m bench.learning_speed [--transitions 5000000] [--value-transitions 500000]
 
 The log is that of the market of a few states, widened to 14 columns. The peer is the faster of the two regressors that
-`refit_q` offers, boosting on histograms; both have 60 trees. A sweep's seconds are the median over the sweeps of a fit:
-of three where every sweep trains. What is done before and between (reading the problem, growing trees, finding leaves)
-is reported as preparation.
+`refit_q` offers, boosting on histograms; both have 60 trees. A sweep's seconds are the median over a fit's last ten
+sweeps, which average every row (the first phase sweeps over fewer), and over all three where every sweep trains.
+Whatever takes longer than such a sweep (reading the problem, growing trees, finding leaves) is preparation.
 
 Speed is worth nothing where the policy is worse: at half a million transitions both learn to the end, and the value of
 what they learned is exact, by dynamic programming. Every fit has a process of its own, whose peak memory counts.
@@ -37,6 +37,7 @@ Kind = Literal["frozen", "refit"]
 
 EPOCHS = 26
 TIMES_FASTER, GIBIBYTES, VALUE_RATIO = 20.0, 6e9 / 2**30, 0.99
+LAST = 10
 ENDLESS = 300
 """Decisions after which what is left of a discounted return, .95 ** 300, is nothing."""
 
@@ -51,7 +52,9 @@ class Fit:
     seconds : float
         Of the whole fit.
     sweep : float
-        Median seconds of a sweep.
+        Median seconds of the last `LAST` sweeps.
+    preparation : float
+        Seconds that were no sweep's.
     peak : float
         Of the process, the log included, in GiB.
     value : float
@@ -62,13 +65,9 @@ class Fit:
     sweeps: int
     seconds: float
     sweep: float
+    preparation: float
     peak: float
     value: float
-
-    @property
-    def preparation(self) -> float:
-        """Seconds that were no sweep's."""
-        return self.seconds - self.sweeps * self.sweep
 
     def __str__(self) -> str:
         return (
@@ -108,11 +107,14 @@ def fit(kind: Kind, transitions: int, max_sweeps: int) -> Fit:
     else:
         found = fit_q_by_refits(log, actions, discount=DISCOUNT, max_sweeps=max_sweeps, on_sweep=on_sweep)
     seconds = time.perf_counter() - ends[0]
+    took = np.diff(ends)
+    sweep = float(np.median(took[-LAST:]))
     return Fit(
         transitions=len(log),
         sweeps=len(found.residuals),
         seconds=seconds,
-        sweep=float(np.median(np.diff(ends))),
+        sweep=sweep,
+        preparation=seconds - float(np.minimum(took, sweep).sum()),
         peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         value=greedy_value(found.q),
     )

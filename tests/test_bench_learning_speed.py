@@ -41,4 +41,5 @@ def test_a_fit_is_timed_sweep_by_sweep(kind: str) -> None:
     assert found.transitions == 20_000
     assert found.sweeps >= 3
     assert 0 < found.sweep < found.seconds
+    assert 0 < found.preparation < found.seconds
     assert found.value > RETAIL.window_value(LOGGING, LOGGING, ENDLESS, DISCOUNT)
