@@ -205,14 +205,14 @@ def rollout(
     comment: Annotated[str, typer.Option(help="kept with the step")] = "",
 ) -> None:
     """Say how far the new champion's roll-out has come and what harm is seen; with --widen, go on."""
-    from nba_tasks import steps
+    from nba_tasks import rollout_steps
 
     programme = _programme(name)
     if widen:
-        step = steps.widen_rollout(programme, by or getpass.getuser(), comment or None)
+        step = rollout_steps.widen(programme, by or getpass.getuser(), comment or None)
         typer.echo(f"from {step.begins_on} on version {step.policy_version} decides for {step.share}%")
         return
-    rolling = steps.rolling_out(programme)
+    rolling = rollout_steps.under_way(programme)
     if rolling is None:
         typer.echo("no roll-out is under way: the policy in use serves everybody")
         return
@@ -254,12 +254,12 @@ def erase(
     yes: Yes = False,
 ) -> None:
     """Erase a customer from everything that this project keeps, for good; the CRM's own tables are not touched."""
-    from nba_tasks import database, erasure, steps
+    from nba_tasks import database, erasure
 
     programmes = [_programme(name)] if name else list(read_programmes(settings().programmes).values())
     _confirm(yes, f"erase {customer} from {', '.join(one.programme for one in programmes)}, for good?")
     for programme in programmes:
-        crm = steps.crm(programme)
+        crm = database.crm(programme)
         found = erasure.erase(crm, database.warehouse(), programme, customer, by or getpass.getuser())
         typer.echo(f"{programme.programme}: {'erased' if found else 'nothing is left to erase'}")
         for part in found:
@@ -273,10 +273,10 @@ def why(
     customer: Annotated[str, typer.Argument(help="customer_id")],
 ) -> None:
     """Tell which data, policy, gate and person put a customer's decision on a past list."""
-    from nba_tasks import audit, database, steps
+    from nba_tasks import audit, database
 
     programme = _programme(name)
-    for line in audit.why(steps.crm(programme), database.warehouse(), programme, date.date(), customer):
+    for line in audit.why(database.crm(programme), database.warehouse(), programme, date.date(), customer):
         typer.echo(line)
 
 

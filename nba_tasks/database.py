@@ -18,6 +18,8 @@ from nba_tasks.settings import settings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from nba_tasks.programme import Programme
+
 OTHERS_READ = ":%\\"
 """What SQLAlchemy, the driver or an escape string takes for something else than itself."""
 
@@ -35,6 +37,11 @@ def engine(url: str) -> Engine:
 def warehouse() -> Engine:
     """The warehouse named by NBA_WAREHOUSE_URL."""
     return engine(settings().url("NBA_WAREHOUSE_URL"))
+
+
+def crm(programme: Programme) -> Engine:
+    """The programme's source database."""
+    return engine(settings().url(programme.crm.url_variable))
 
 
 @cache

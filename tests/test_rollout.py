@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from nba_tasks import audit, ledger, outcomes, publish, registry, review, rollout, score, steps
+from nba_tasks import audit, ledger, outcomes, publish, registry, review, rollout, rollout_steps, score
 from nba_tasks.arms import PREVIOUS, SERVED
 from nba_tasks.batches import read_batch
 from nba_tasks.hashing import uniforms
@@ -210,17 +210,17 @@ def test_clean_nights_take_the_step_where_the_file_says_so(
     for wanted, clean in ((None, False), (2, False), (1, True)):
         assert found.clean(rolled(trained, clean_nights=wanted)) is clean
     willing = rolled(trained, clean_nights=1)
-    steps._go_on(rolled(trained, clean_nights=2), AS_OF, found, AS_OF)
-    steps._go_on(willing, AS_OF, found, AS_OF + dt.timedelta(days=1))
+    rollout_steps.go_on(rolled(trained, clean_nights=2), AS_OF, found, AS_OF)
+    rollout_steps.go_on(willing, AS_OF, found, AS_OF + dt.timedelta(days=1))
     assert progress(trained, begun, candidate).step == found.step, "a look for a past night takes none"
     loud = rollout.Harm("complaint", 9, 10, 0, 10, 1.2, alarming=True)
     content = {"arms": [], "promises": [], "rollout": replace(found, harms=(loud,)).to_dict()}
     outcomes.record(trained.warehouse, willing, AS_OF, Outcome(candidate, content, (), None, None))
-    steps._go_on(willing, AS_OF, found, AS_OF)
+    rollout_steps.go_on(willing, AS_OF, found, AS_OF)
     assert progress(trained, begun, candidate).step == found.step, "an alarm has gone away, but the night was not clean"
     with trained.warehouse.begin() as connection:
         connection.exec_driver_sql("delete from nba.outcomes")
-    steps._go_on(willing, AS_OF, found, AS_OF)
+    rollout_steps.go_on(willing, AS_OF, found, AS_OF)
     with trained.warehouse.connect() as connection:
         newest = rollout.newest(connection, "sales_channels", candidate)
     assert newest is not None
@@ -232,9 +232,9 @@ def test_a_policy_that_was_put_to_use_at_once_has_no_roll_out(
 ) -> None:
     rollout.begin(trained.warehouse, trained.programme, versions[1], versions[0], "ann")
     assert rollout.step_on(trained.warehouse, trained.programme, versions[1], AS_OF) is None
-    assert steps.rolling_out(trained.programme) is None
+    assert rollout_steps.under_way(trained.programme) is None
     with pytest.raises(rollout.RolloutError, match="has no roll-out under way"):
-        steps.widen_rollout(trained.programme, "ann")
+        rollout_steps.widen(trained.programme, "ann")
 
 
 def test_a_champion_that_is_put_back_serves_everybody(
@@ -265,8 +265,8 @@ def test_a_person_takes_the_step_they_saw(trained: Installation, begun: Programm
     publish_night(trained, begun, versions[1])
     registry.name(begun, "champion", versions[1])
     with pytest.raises(rollout.RolloutError, match=r"at 30% now: look again"):
-        steps.widen_rollout(begun, "ann", expected=10)
-    step = steps.widen_rollout(begun, "ann", "fine", expected=SHARE)
+        rollout_steps.widen(begun, "ann", expected=10)
+    step = rollout_steps.widen(begun, "ann", "fine", expected=SHARE)
     assert step.share == 100
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from bench.scale.meter import Meter
 from bench.scale.record import Taken
 from bench.scale.world import programme_of
-from nba_tasks import database, steps
+from nba_tasks import database
 from nba_tasks.policy import ServedPolicy
 from nba_tasks.settings import settings
 
@@ -68,7 +68,7 @@ def copy_of_published(meter: Meter, scale: float, as_of: dt.date) -> Taken:
     programme = programme_of(scale)
     relations = programme.crm.relations
     total = Taken()
-    with steps.crm(programme).begin() as crm, tempfile.TemporaryFile() as file:
+    with database.crm(programme).begin() as crm, tempfile.TemporaryFile() as file:
         for relation, night in (
             (
                 relations.decisions,

@@ -99,7 +99,7 @@ def publish(scale: float, as_of: dt.date, version: int) -> int:
     programme = programme_of(scale)
     serve = scoring.serving(programme, version)
     done = publishing.publish(
-        steps.crm(programme), database.warehouse(), programme, as_of, serve, f"bench {os.getpid()}", today=as_of
+        database.crm(programme), database.warehouse(), programme, as_of, serve, f"bench {os.getpid()}", today=as_of
     )
     assert done.written, "the night was published before"
     return done.decisions

@@ -185,11 +185,11 @@ def progress(request: Request, visitor: VisitorDep, programme: str) -> HTMLRespo
     HTTPException
         403: the person may not decide. 409: no roll-out is under way. 503: a database does not answer.
     """
-    from nba_tasks import steps
+    from nba_tasks import rollout_steps
 
     _require_may_decide(visitor, programme)
     with _answering():
-        rolling = steps.rolling_out(programme_named(programme))
+        rolling = rollout_steps.under_way(programme_named(programme))
     if rolling is None:
         raise HTTPException(HTTPStatus.CONFLICT, f"{programme} has no roll-out under way.")
     return page(request, "rollout.html", programme=programme, rolling=rolling, token=forms.token(visitor))
@@ -210,9 +210,9 @@ def widen(
     HTTPException
         403: the person may not decide. 409: it is held back, or no longer where it was shown. 502, 503: see `progress`.
     """
-    from nba_tasks import steps
+    from nba_tasks import rollout_steps
 
     _require_may_decide(visitor, programme)
     with _answering():
-        steps.widen_rollout(programme_named(programme), visitor.name, comment.strip() or None, expected=share)
+        rollout_steps.widen(programme_named(programme), visitor.name, comment.strip() or None, expected=share)
     return RedirectResponse(f"{request.scope.get('root_path', '')}/policies/{programme}", HTTPStatus.SEE_OTHER)
