@@ -24,7 +24,7 @@ from nba_tasks.programme import Programme
 from nba_tasks.reasons import FEATURES, moved_most
 from nba_tasks.rollout import Step
 from nba_tasks.shape import Shape
-from nba_tasks.transitions import bulk_reading, epoch_parameters, shape_of
+from nba_tasks.transitions import epoch_parameters, read_members, shape_of
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,6 @@ def score_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: 
         batch = read_batch(connection, programme, as_of)
         shape = shape_of(connection, programme, batch)
         serve.served.require_features(programme.feature_names)
-        bulk_reading(connection)
         key: dict[str, Any] = {
             "programme_id": batch.programme_id,
             "as_of": as_of,
@@ -257,13 +256,13 @@ def score_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: 
                 ),
                 key,
             )
-        query = database.statement(
-            "transitions/tonight", **shape.names(tonight=True), rolled_out=serve.before is not None
-        )
+        names = shape.names(tonight=True) | {"rolled_out": serve.before is not None}
         parameters = epoch_parameters(connection, programme, batch, shard) | {
             "programme": programme.programme,
             "rollout_salt": f"{programme.salt}|{serve.version}",  # other customers come first each time
         }
+        read_members(connection, parameters, names)
+        query = database.statement("transitions/tonight", **names)
         due = bulk.read(connection, query, _columns(shape), parameters)
         if due.num_rows:
             bulk.write(connection, "nba.scores", _scores(due, shape, serve) | key)

@@ -1,37 +1,13 @@
 -- One row per customer and epoch, with the state strictly before the epoch's start and what was earned until the next.
 -- Parameters: programme_id, batch_id, as_of, settled_on (as_of minus the settlement lag), log_start, shard, shards.
 -- `tonight` keeps only the epochs that start on as_of: the customers whom tonight's list is about. `changed_only` keeps
--- the customers of the temporary table `changed`, from the epoch on that it names.
+-- the customers of the temporary table `changed`, from the epoch on that it names. Who they are stands in the temporary
+-- table `member` (members.sql).
 --
 -- Everything is a date in the business time zone: an epoch starts at local midnight, so an event lies strictly before
 -- it exactly if the event's local date does. A customer's past is kept once, as sorted arrays; what an epoch's state
 -- knows of it is found by bisection. `offset 0` keeps the planner from working out the same expression again and again.
-with member as materialized (
-    -- One row per customer of the shard: the part of the customer that no epoch changes.
-    select
-        c.customer_key,
-        c.offset_days,
-        c.split,
-        {{ "r.from_epoch" if changed_only else "0" }} as from_epoch,
-        (v.created_at at time zone '{{ zone }}')::date as created_on,
-        (v.closed_at at time zone '{{ zone }}')::date as closed_on
-{%- for column in fixed %},
-        {{ column.expression }} as {{ column.column | identifier }}
-{%- endfor %}
-
-    from history.customers as c
-    join history.customer_versions as v using (customer_key)
-{% if changed_only %}
-    join pg_temp.changed as r using (customer_key)
-{% endif %}
-    where c.programme_id = :programme_id
-      and c.bucket % :shards = :shard
-      and v.batch_id <= :batch_id and (v.superseded_by is null or v.superseded_by > :batch_id)
-{% if tonight %}
-      and (:as_of - date '{{ anchor }}' - c.offset_days) % {{ interval }} = 0
-{% endif %}
-),
-cost as materialized (
+with cost as materialized (
     -- Numeric: a sum of doubles would depend on the order in which they are added.
     select action, cost::numeric as cost, starts_at, ends_at
     from (
@@ -48,7 +24,7 @@ contact as materialized (
         c.contact_id,
         c.action,
         cost.cost
-    from member as m
+    from pg_temp.member as m
     join history.contacts as c using (customer_key)
     left join cost on cost.action = c.action and c.contacted_at >= cost.starts_at and c.contacted_at < cost.ends_at
     cross join lateral (select (c.contacted_at at time zone '{{ zone }}')::date as day offset 0) as local
@@ -63,7 +39,7 @@ event as materialized (
         nba.epoch_of(day, date '{{ anchor }}', m.offset_days, {{ interval }}) as epoch,
         e.event_type,
         e.value
-    from member as m
+    from pg_temp.member as m
     join history.events as e using (customer_key)
     cross join lateral (select (e.occurred_at at time zone '{{ zone }}')::date as day offset 0) as local
     where e.batch_id <= :batch_id and (e.superseded_by is null or e.superseded_by > :batch_id)
@@ -105,13 +81,13 @@ attribute as (
     select customer_key, attribute, value, known_from, known_at, batch_id
     from (
         select m.customer_key, h.attribute, h.value, h.changed_at as known_at, h.batch_id
-        from member as m
+        from pg_temp.member as m
         join history.customer_changes as h using (customer_key)
         where h.batch_id <= :batch_id and (h.superseded_by is null or h.superseded_by > :batch_id)
           and h.attribute = any (array[{{ mutable | map("literal") | join(", ") }}]::text[])
         union all
         select m.customer_key, a.name, v.attributes ->> a.name, v.seen_at, v.batch_id
-        from member as m
+        from pg_temp.member as m
         join history.customer_versions as v using (customer_key)
         cross join unnest(array[{{ mutable | map("literal") | join(", ") }}]::text[]) as a (name)
         -- Roughly what the last condition asks: nothing is unpacked of versions that our pulls found too late for it.
@@ -149,7 +125,7 @@ ending as (
             e.epoch
         ) as end_epoch,
         nba.epoch_of({{ ":as_of" if tonight else ":settled_on" }}, date '{{ anchor }}', m.offset_days, {{ interval }}) as open_epoch
-    from member as m
+    from pg_temp.member as m
     left join (
         select customer_key, min(epoch) as epoch
         from event
@@ -164,7 +140,7 @@ customer as materialized (
 {%- for column in mutable %}, {{ ("known_" ~ column) | identifier }}{% endfor %}
 {%- for column in changing %}, {{ ("values_" ~ column.column) | identifier }}{% endfor %}
 
-    from member as m
+    from pg_temp.member as m
     join ending as n using (customer_key)
     left join contact_days using (customer_key)
     left join event_days using (customer_key)
@@ -196,7 +172,7 @@ happened as (
 decision as (
     -- One row per customer and epoch with a logged decision: the first.
     select distinct on (m.customer_key, epoch) m.customer_key, epoch, d.action, d.eligible, d.propensity
-    from member as m
+    from pg_temp.member as m
     join history.decisions as d using (customer_key)
     cross join lateral (select (d.decided_at at time zone '{{ zone }}')::date as day offset 0) as local
     cross join lateral (select nba.epoch_of(day, date '{{ anchor }}', m.offset_days, {{ interval }}) as epoch) as grid
