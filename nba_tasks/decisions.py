@@ -40,8 +40,6 @@ class Scored:
     value : float64 array of shape (n, n_actions)
         Expected value of each action; NaN where the policy knows none.
     probability : float64 array of shape (n, n_actions)
-    moved : int16 array of shape (n, 3)
-        What moved the choice, see `reasons.moved_most`.
     """
 
     customer_key: IntArray
@@ -52,7 +50,6 @@ class Scored:
     state: NDArray[np.float32]
     value: Floats
     probability: Floats
-    moved: NDArray[np.int16]
 
     def __len__(self) -> int:
         return len(self.customer_key)
@@ -61,7 +58,7 @@ class Scored:
         """All but some customers; `gone` has shape (n,)."""
         if not gone.any():
             return self
-        arrays = ("customer_key", "arm", "eligible", "uniform", "state", "value", "probability", "moved")
+        arrays = ("customer_key", "arm", "eligible", "uniform", "state", "value", "probability")
         kept = {name: getattr(self, name)[~gone] for name in arrays}
         return replace(self, customer_id=self.customer_id.filter(pa.array(~gone)), **kept)
 
@@ -100,6 +97,7 @@ def decisions_of(
     wished: Floats,
     night: Night,
     new: BoolArray,
+    moved: NDArray[np.int16],
 ) -> Decisions:
     """The rows of the CRM's `decisions` and of the campaign list.
 
@@ -114,6 +112,8 @@ def decisions_of(
     night : Night
     new : bool array of shape (n, n_actions)
         New actions with their carve-out.
+    moved : int16 array of shape (n, 3)
+        What moved each draw, see `reasons.moved_most`.
     """
     programme, as_of = shape.programme, shape.as_of
     ids = [action.action_id for action in shape.actions]
@@ -126,7 +126,7 @@ def decisions_of(
     explored = index != probability.argmax(axis=1)
     arm = np.select([scored.arm == code for code in NAMES], list(range(len(NAMES)))).astype(np.int8)
     version = chosen([str(one) for one in versions], (scored.arm == PREVIOUS).astype(np.int8))
-    because = reasons.named(scored.moved, scored.state, programme.state)
+    because = reasons.named(moved, scored.state, programme.state)
     reason = reasons.sentences(ids, index, value, scored.eligible, scored.arm, because, probability < wished, new)
     decisions = {
         "decision_id": joined(f"{programme.programme}/{as_of}/", scored.customer_id),

@@ -23,7 +23,6 @@ from nba_tasks.eligibility import in_force
 from nba_tasks.hashing import hash63
 from nba_tasks.policy import apply_rules
 from nba_tasks.programme import Consent, Programme, Suppression
-from nba_tasks.reasons import FEATURES
 from nba_tasks.score import Serving, permitted, unpack
 from nba_tasks.shape import Shape
 from nba_tasks.tonight import Night, draw_night
@@ -128,7 +127,8 @@ def publish(
         new = serve.new(shape, scores.arm, scores.eligible)
         night = _draw(shape, scores, new, serve.served.prices)
         versions = serve.version, serve.before.version if serve.before else serve.version
-        made = decisions_of(shape, run_id, versions, scores, scores.probability, night, new)
+        moved = serve.moved(scores.state, scores.eligible, scores.arm, scores.value, night.action)
+        made = decisions_of(shape, run_id, versions, scores, scores.probability, night, new, moved)
         dry = dry_run or as_of != today
         changed += int(gone.sum())
         summary = lists.summarise(shape, made.drawn, scores.state, scores.eligible, night)
@@ -196,7 +196,6 @@ def _read_scores(connection: Connection, shape: Shape, batch: Batch, serve: Serv
         "expected_value": (len(shape.actions), pa.float64()),
         "probability": (len(shape.actions), pa.float64()),
         "state": (len(features), pa.float32()),
-        "moved": (FEATURES, pa.int16()),
     }
     query = database.statement("publish/scores", arrays={name: length for name, (length, _) in arrays.items()})
     columns = {"customer_key": pa.int32(), "customer_id": pa.string(), "arm": pa.string()}
@@ -216,7 +215,6 @@ def _read_scores(connection: Connection, shape: Shape, batch: Batch, serve: Serv
         state=array("state", np.float32),
         value=array("expected_value", np.float64),
         probability=array("probability", np.float64),
-        moved=np.nan_to_num(array("moved", np.float32), nan=-1).astype(np.int16),
     )
     return scores, lists.in_all(held_back.values())
 
@@ -295,12 +293,10 @@ def _rescored(shape: Shape, scores: Scored, eligible: BoolArray, serve: Serving)
     changed = (scores.eligible != eligible).any(axis=1)
     if not changed.any():
         return scores, 0
-    probability, moved = scores.probability.copy(), scores.moved.copy()
+    probability = scores.probability.copy()
     again = serve.probabilities(shape, scores.state[changed], eligible[changed], scores.arm[changed])
     probability[changed] = apply_rules(again, eligible[changed])
-    # What spoke for a choice among other actions says nothing of this one.
-    moved[changed] = -1
-    return replace(scores, eligible=eligible, probability=probability, moved=moved), int(changed.sum())
+    return replace(scores, eligible=eligible, probability=probability), int(changed.sum())
 
 
 def _draw(shape: Shape, scores: Scored, new: BoolArray, at_training: Prices | None) -> Night:

@@ -28,6 +28,7 @@ def moved_most(
     state: FloatArray,
     eligible: BoolArray,
     value: FloatArray,
+    action: IntArray,
 ) -> NDArray[np.int16]:
     """The features that moved the choice most: how much of the best action's lead they bring about.
 
@@ -42,16 +43,18 @@ def moved_most(
     eligible : bool array of shape (n, n_actions)
     value : array of shape (n, n_actions)
         Q; NaN where unknown.
+    action : int array of shape (n,)
+        What was drawn.
 
     Returns
     -------
     int16 array of shape (n, 3)
-        Positions of features, the strongest first; -1 where fewer speak for the choice. Only where the best action is a
-        contact and another one was possible.
+        Positions of features, the strongest first; -1 where fewer speak for the choice. Only where a contact was drawn
+        that is the best action, and another one was possible.
     """
     found = np.full((len(state), FEATURES), -1, dtype=np.int16)
     q = np.where(eligible & ~np.isnan(value), value, -np.inf)
-    rows = np.flatnonzero((np.isfinite(q).sum(axis=1) > 1) & (q.argmax(axis=1) > 0))
+    rows = np.flatnonzero((np.isfinite(q).sum(axis=1) > 1) & (action > 0) & (q.argmax(axis=1) == action))
     if not len(rows):
         return found
     order = np.argsort(-q[rows], axis=1, kind="stable")

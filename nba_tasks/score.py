@@ -16,7 +16,7 @@ from sqlalchemy.engine import Engine
 from nba_tasks import bulk, database, registry
 from nba_tasks.arms import BUSINESS_AS_USUAL, HOLDOUT, PREVIOUS, SERVED
 from nba_tasks.batches import read_batch
-from nba_tasks.dataset import BoolArray, FloatArray
+from nba_tasks.dataset import BoolArray, FloatArray, IntArray
 from nba_tasks.eligibility import held_back
 from nba_tasks.policy import Floats, apply_rules, carve_out, explore
 from nba_tasks.policy_store import StoredPolicy
@@ -140,15 +140,15 @@ class Serving:
         return carve_out(found, new & asked[:, None], shape.programme.layers.carve_out)
 
     def moved(
-        self, state: FloatArray, eligible: BoolArray, arm: NDArray[np.str_], values: FloatArray
+        self, state: FloatArray, eligible: BoolArray, arm: NDArray[np.str_], values: FloatArray, action: IntArray
     ) -> NDArray[np.int16]:
-        """What moved each choice, see `reasons.moved_most`; a choice is among actions that its policy knows."""
+        """What moved each draw, see `reasons.moved_most`; a choice is among actions that its policy knows."""
         found = np.full((len(state), FEATURES), -1, dtype=np.int16)
         rolled = arm == PREVIOUS
         for policy, rows in ((self.served, ~rolled), (self.before.policy if self.before else self.served, rolled)):
             if rows.any():
                 known = np.arange(eligible.shape[1]) < len(policy.actions)
-                found[rows] = moved_most(policy.lead, state[rows], eligible[rows] & known, values[rows])
+                found[rows] = moved_most(policy.lead, state[rows], eligible[rows] & known, values[rows], action[rows])
         return found
 
 
@@ -307,7 +307,6 @@ def _scores(due: pa.Table, shape: Shape, serve: Serving) -> dict[str, Any]:
     eligible = permitted(unpack(due.column("eligible").to_numpy(), n_actions), arm)
     values = serve.values(shape, state, arm)
     probability = apply_rules(serve.probabilities(shape, state, eligible, arm, values), eligible)
-    moved = serve.moved(state, eligible, arm, values)
     return {
         "customer_key": due.column("customer_key"),
         "epoch": due.column("epoch"),
@@ -316,5 +315,4 @@ def _scores(due: pa.Table, shape: Shape, serve: Serving) -> dict[str, Any]:
         "state": bulk.array_literals(state),
         "expected_value": bulk.array_literals(values),
         "probability": bulk.array_literals(probability),
-        "moved": bulk.array_literals(moved),
     }

@@ -70,19 +70,22 @@ def test_the_features_that_moved_a_choice_are_named_by_their_share_of_the_lead()
 
     state = np.array([[0, 0, 0, 5], [0, 0, 0, 5], [1, 1, 1, 5], [0, 0, 0, 5]], dtype=np.float64)
     eligible = np.ones((4, 3), dtype=bool)
-    moved = moved_most(lead_of(values), state, eligible, values(state))
+    call = np.full(4, 2)
+    moved = moved_most(lead_of(values), state, eligible, values(state), call)
     assert moved[2].tolist() == [0, 1, -1]
     assert moved[0].tolist() == [-1, -1, -1]
+    email_was_drawn = np.array([2, 2, 1, 2])
+    assert (moved_most(lead_of(values), state, eligible, values(state), email_was_drawn)[2] == -1).all()
 
 
 def test_nothing_is_named_where_there_was_no_choice_or_nothing_is_known() -> None:
-    state = np.ones((3, 2))
+    state, contact = np.ones((3, 2)), np.ones(3, dtype=np.int64)
     unknown = np.full((3, 2), np.nan)
-    assert (moved_most(lead_of(lambda s: unknown), state, np.ones((3, 2), dtype=bool), unknown) == -1).all()
+    assert (moved_most(lead_of(lambda s: unknown), state, np.ones((3, 2), dtype=bool), unknown, contact) == -1).all()
     known = np.tile([0.0, 1.0], (3, 1))
-    assert (moved_most(lead_of(lambda s: known), state, np.tile([False, True], (3, 1)), known) == -1).all()
+    assert (moved_most(lead_of(lambda s: known), state, np.tile([False, True], (3, 1)), known, contact) == -1).all()
     nobody = np.zeros((0, 2))
-    assert len(moved_most(lead_of(lambda s: known), nobody, nobody.astype(bool), nobody)) == 0
+    assert len(moved_most(lead_of(lambda s: known), nobody, nobody.astype(bool), nobody, contact[:0])) == 0
 
 
 def test_features_in_words() -> None:
