@@ -66,7 +66,7 @@ class Size:
     truth: int = 4_000
     markets: int = 20
     testbeds: int = 10
-    seconds: float = 40.0
+    seconds: float = 30.0
     estimates: int = 40
     judged: int = 500
 
