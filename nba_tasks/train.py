@@ -20,6 +20,7 @@ from nba_tasks import transitions as table
 from nba_tasks.batches import Batch, read_batch
 from nba_tasks.database import warehouse
 from nba_tasks.dataset import Catalogue, Transitions
+from nba_tasks.learners.artefacts import load_json, save_json
 from nba_tasks.learners.behaviour import BehaviourModel
 from nba_tasks.learners.bellman import FittedQ
 from nba_tasks.learners.forest_q import ForestQ, fit_q
@@ -101,6 +102,7 @@ def learn(programme: Programme, as_of: dt.date, *, seed: int = 0) -> str:
             behaviour.save(Path(folder) / "behaviour")
             fitted.q.save(Path(folder) / "q")
             LookAlikes.fit(fitted.q, data, settings.discount).save(Path(folder) / "look_alikes")
+            save_json({"decisions": list(data.decisions_for())}, Path(folder) / "evidence.json")
             registry.log_folder(Path(folder), "learned")
         if registry.version_of(programme, "version_0") is None:
             stored = StoredPolicy(
@@ -166,11 +168,15 @@ def _report_sweep(sweep: int, residual: float) -> None:
 
 @dataclass(frozen=True)
 class Learned:
-    """What a training learned: the Q-function, the behaviour model, and what the policy will be compared with."""
+    """What a training learned: the Q-function, the behaviour model, and what the policy will be compared with.
+
+    `evidence` counts the decisions for each action that taught it.
+    """
 
     q: ForestQ
     behaviour: BehaviourModel
     look_alikes: LookAlikes
+    evidence: tuple[int, ...]
 
 
 def learned(run_id: str) -> Learned:
@@ -178,4 +184,9 @@ def learned(run_id: str) -> Learned:
     with tempfile.TemporaryDirectory() as folder:
         found = registry.fetch(run_id, "learned", Path(folder))
         q = ForestQ.load(found / "q")
-        return Learned(q, BehaviourModel.load(found / "behaviour"), LookAlikes.load(found / "look_alikes", q))
+        return Learned(
+            q,
+            BehaviourModel.load(found / "behaviour"),
+            LookAlikes.load(found / "look_alikes", q),
+            tuple(load_json(found / "evidence.json")["decisions"]),
+        )

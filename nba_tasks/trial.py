@@ -16,7 +16,7 @@ from nba_tasks.average_night import AverageNight, evenly, rows_now, scaled
 from nba_tasks.candidate import Trial
 from nba_tasks.capacity import Limit, Prices
 from nba_tasks.database import warehouse
-from nba_tasks.dataset import Catalogue, FloatArray, Transitions
+from nba_tasks.dataset import BoolArray, Catalogue, FloatArray, Transitions
 from nba_tasks.estimators import Critic
 from nba_tasks.exhibition import Evaluated, exhibits
 from nba_tasks.gate import MixChoice, Sample, Verdict, check_splits
@@ -130,12 +130,12 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
         if (before := ledger.gate_of_run(connection, run_id)) is not None:
             log.info("this run was judged before: gate %s", before)
             return before
-        loaded, evidence = load_splits(connection, source)
+        found = learned(run_id)
+        loaded = load_splits(connection, source, source.shape.new(found.evidence))
     incumbent_version = registry.incumbent(programme)
     assert incumbent_version is not None, "learning registers version 0"
     with warehouse().connect() as connection:
         k = ledger.attempts(connection, programme, incumbent_version) + 1
-    found = learned(run_id)
     incumbent = registry.load(programme, incumbent_version)
     incumbent.require_features(programme.feature_names)
     # The mix is chosen below; every other layer stands.
@@ -145,7 +145,7 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
     held = judge_candidate(programme, source.catalogue, served, sides, k, found.look_alikes)
     with registry.run(programme, "", {}, run_id=run_id):
         role = f"candidate against {incumbent_version}: mix {held.policy.mix}, {layers}"
-        stored = StoredPolicy(held.policy, programme.feature_names, source.catalogue.ids, held.prices, evidence)
+        stored = StoredPolicy(held.policy, programme.feature_names, source.catalogue.ids, held.prices, found.evidence)
         version = registry.register(programme, stored, role)
         registry.name(programme, "challenger", version)
         links = {"mlflow_run_id": run_id, "dag_run_id": dag_run_id}
@@ -171,28 +171,26 @@ def hold(programme: Programme, as_of: dt.date, run_id: str, dag_run_id: str | No
     return gate_id
 
 
-def load_splits(connection: Connection, source: Source) -> tuple[dict[Split, Loaded], tuple[int, ...]]:
-    """The three splits as learning and gate take them: no policy may choose what is too new to be learned from.
+def load_splits(connection: Connection, source: Source, new: BoolArray) -> dict[Split, Loaded]:
+    """The three splits as a gate takes them, of `gate.max_customers` each; the learn split teaches its critics.
 
-    Returns
-    -------
-    loaded : dict
-    evidence : tuple of int
-        Decisions for each action on the learn split.
+    Parameters
+    ----------
+    new : bool array of shape (n_actions,)
+        Actions too new to be learned from: no policy may choose them.
     """
     programme, shape = source.shape.programme, source.shape
-    most = {"learn": programme.learning.max_customers}
+    most = [n for n in (programme.learning.max_customers, programme.gate.max_customers) if n is not None]
+    customers = {"learn": min(most, default=None)}
     loaded: dict[Split, Loaded] = {
-        split: load(connection, shape, split, most.get(split, programme.gate.max_customers))
+        split: load(connection, shape, split, customers.get(split, programme.gate.max_customers))
         for split in get_args(Split)
     }
-    evidence = loaded["learn"].transitions.decisions_for()
-    new = shape.new(evidence)
     loaded = {split: replace(part, transitions=part.transitions.without(new)) for split, part in loaded.items()}
     if loaded["gate"].undecided.any():
         for split in ("learn", "gate"):
             loaded[split] = with_before_contact(connection, shape, split, loaded[split])
-    return loaded, evidence
+    return loaded
 
 
 @dataclass(frozen=True)

@@ -114,14 +114,14 @@ def with_thresholds(programme: Programme, thresholds: Mapping[str, float]) -> Pr
 
 def _judged_again(programme: Programme, gate: Mapping[str, Any]) -> Held:
     """The gate once more, at the mix that its candidate has."""
-    with reading(programme, gate["as_of"]) as (connection, source):
-        if source.batch.batch_id != gate["batch_id"]:
-            raise WhatIfError(f"the history of gate {gate['gate_id']} was rebuilt since: ask about a newer gate")
-        loaded, _ = load_splits(connection, source)
     stored = registry.load(programme, gate["candidate_version"])
     policy = stored.policy
     if not isinstance(policy, ServedPolicy):
         raise WhatIfError(f"version {gate['candidate_version']} is business as usual, which no gate judges")
+    with reading(programme, gate["as_of"]) as (connection, source):
+        if source.batch.batch_id != gate["batch_id"]:
+            raise WhatIfError(f"the history of gate {gate['gate_id']} was rebuilt since: ask about a newer gate")
+        loaded = load_splits(connection, source, stored.newcomers(source.shape))
     stored.require_features(programme.feature_names)
     sides = sides_of(programme, loaded, policy, limits_of(source.shape))
     layers = programme.layers.model_dump() | {"mix": policy.mix}

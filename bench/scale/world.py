@@ -33,6 +33,9 @@ PROCESSES = 2
 SAMPLE = 5_000_000
 """Transitions that are learned from."""
 
+JUDGED = 65_000
+"""Customers of each split whom the gate reads: about 400,000 windows of four weeks."""
+
 MARKET = replace(
     QUIET,
     restraint=1.82,  # a contact in five weeks
@@ -47,14 +50,14 @@ SECONDARY_INDEXES = (
 
 
 def programme_of(scale: float) -> Programme:
-    """The shipped programme at this size: shards grow with the customers, learning reads a sample."""
+    """The shipped programme at this size: shards grow with the customers, learning and gate read samples."""
     shipped = read_programme(REPOSITORY / "dags" / "programmes" / "sales_channels.yaml").model_dump()
     return Programme.model_validate(
         shipped
         | {
             "shards": max(2, round(SHARDS * scale)),
             "learning": {"discount": 0.95, "max_customers": round(SAMPLE / 24.5)},
-            "gate": shipped["gate"] | {"max_customers": round(SAMPLE / 24.5)},
+            "gate": shipped["gate"] | {"max_customers": JUDGED},
         }
     )
 

@@ -182,7 +182,7 @@ class Gate(Section):
         1.5, ge=1, description="ESS on the select split, as a multiple of what the gate asks"
     )
     max_customers: int | None = Field(
-        None, ge=1, description="choose and judge on a sample of this many customers each"
+        None, ge=1, description="choose, judge and learn the critics on a sample of this many customers each"
     )
 
 
