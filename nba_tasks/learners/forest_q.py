@@ -50,7 +50,6 @@ from nba_tasks.learners.bellman import FittedQ, OnSweep, Problem, Sweeps
 from nba_tasks.learners.encoding import Rows, encode
 from nba_tasks.learners.frozen import (
     FrozenForest,
-    LeafArray,
     LeafAverages,
     LeafModel,
     Values,
@@ -227,15 +226,15 @@ def fit_q(
     first = refits - 1 if discount > 0 else 0
     for refit in range(first):
         at_most = 1 if refit < first - 1 else max(1, max_sweeps // 4)
-        _sweep(sweeps, None, _Effect(few, new(rows, sweeps.target, leaf, refit)), at_most=at_most)
-    level = _Level(few, new(state, sweeps.target, leaf, refits))
+        _sweep(sweeps, None, _Part(few, new(rows, sweeps.target, leaf, refit), by_action=True), at_most=at_most)
+    level = _Part(few, new(state, sweeps.target, leaf, refits), by_action=False)
     level.average(sweeps.target)
     residual = sweeps.target - level.value[few.fitted]
-    effect = _Effect(few, new(rows, residual, EFFECT_LEAF * leaf, refits + 1))
+    effect = _Part(few, new(rows, residual, EFFECT_LEAF * leaf, refits + 1), by_action=True)
     if few is not problem:
         effect.average(residual)
         level, effect = level.of(problem), effect.of(problem)
-        sweeps = sweeps.of(problem, level.value + effect.best)
+        sweeps = sweeps.of(problem, level.value + effect.value)
     sweeps.trace = trace
     if first:
         _sweep(sweeps, level, effect, at_most=max(1, max_sweeps // 4))
@@ -245,8 +244,8 @@ def fit_q(
 
 def _sweep(
     sweeps: Sweeps,
-    level: _Level | None,
-    effect: _Effect | None,
+    level: _Part | None,
+    effect: _Part | None,
     *,
     at_most: int,
     kept: NDArray[np.float64] | None = None,
@@ -261,59 +260,32 @@ def _sweep(
         total = value
         if effect:
             effect.average(sweeps.target - value[fitted])
-            total = value + effect.best
+            total = value + effect.value
         if sweeps.move(total):
             break
 
 
-class _Level:
-    """Averages of a target over the leaves of states, and what they give every row's state."""
+class _Part:
+    """Averages of a target over leaves, and what they give every row's state: the best of its allowed actions.
 
-    def __init__(self, problem: Problem, forest: FrozenForest) -> None:
-        self.forest = forest
-        self.value = np.empty(len(problem.state))
-        self._rows = np.empty((len(forest.trees), len(self.value)), dtype=forest.dtype)
+    Parameters
+    ----------
+    by_action : bool
+        False: the forest knows states alone, as if there was one action only, of which there is nothing to tell.
+    """
 
-        def find(start: int, stop: int) -> None:
-            self._rows[:, start:stop] = forest.leaves_of_chunk(problem.state[start:stop], STATE_ONLY)[:, 0]
+    def __init__(self, problem: Problem, forest: FrozenForest, *, by_action: bool) -> None:
+        n = len(problem.state)
+        self.forest, self.by_action = forest, by_action
+        self.value = np.empty(n)
+        self._allowed = problem.allowed if by_action else np.ones((n, 1), dtype=np.bool_)
+        self._leaves = forest.leaves(problem.state, problem.features if by_action else STATE_ONLY)
+        action = problem.action if by_action else np.zeros_like(problem.action)
+        self._averages = LeafAverages(forest, of_actions(self._leaves, action, problem.fitted))
 
-        in_chunks(len(self.value), find)
-        self._averages = LeafAverages(forest, self._rows[:, problem.fitted])
-
-    def of(self, problem: Problem) -> _Level:
+    def of(self, problem: Problem) -> _Part:
         """The same forest and leaf values in another problem."""
-        other = _Level(problem, self.forest)
-        other._read(self.leaf_values)
-        return other
-
-    def average(self, target: NDArray[np.float64]) -> None:
-        """Take new targets of the fitted rows."""
-        self._read(self._averages(target))
-
-    def _read(self, leaf_values: Values) -> None:
-        self.leaf_values = leaf_values
-
-        def work(start: int, stop: int) -> None:
-            self.value[start:stop] = self.forest.read(leaf_values, self._rows[:, start:stop])
-
-        in_chunks(len(self.value), work)
-
-    def model(self) -> LeafModel:
-        return LeafModel(self.forest, self.leaf_values)
-
-
-class _Effect:
-    """Averages over the leaves of states beside actions, and the best that allowed actions give every row's state."""
-
-    def __init__(self, problem: Problem, forest: FrozenForest) -> None:
-        self.forest, self._allowed = forest, problem.allowed
-        self._leaves: LeafArray = forest.leaves(problem.state, problem.features)
-        self._averages = LeafAverages(forest, of_actions(self._leaves, problem.action, problem.fitted))
-        self.best = np.empty(len(problem.state))
-
-    def of(self, problem: Problem) -> _Effect:
-        """The same forest and leaf values in another problem."""
-        other = _Effect(problem, self.forest)
+        other = _Part(problem, self.forest, by_action=self.by_action)
         other._read(self.leaf_values)
         return other
 
@@ -326,9 +298,9 @@ class _Effect:
 
         def work(start: int, stop: int) -> None:
             q = self.forest.read(leaf_values, self._leaves[:, :, start:stop])
-            np.where(self._allowed[start:stop].T, q, -np.inf).max(axis=0, out=self.best[start:stop])
+            np.where(self._allowed[start:stop].T, q, -np.inf).max(axis=0, out=self.value[start:stop])
 
-        in_chunks(len(self.best), work)
+        in_chunks(len(self.value), work)
 
     def model(self) -> LeafModel:
         return LeafModel(self.forest, self.leaf_values)
