@@ -5,7 +5,8 @@
 d3rlpy and PyTorch have an environment of their own (`bench/peers-requirements.txt`) and are no dependency. What is the
 same for everybody: the log, the state's columns, the reward, γ, and at every decision the rules and the support that
 the log gives an action. Every learner has two trials, of which the one that is worth more by fitted Q evaluation on
-customers of the select split is taken. A peer's trial lasts as long as this project's slowest fit in that market.
+customers of the select split is taken. A peer's trial gets as many CPU seconds as this project's slowest fit in that
+market, and 30 at least; the processor's clock does not mind what else the machine does.
 
 What is not the same: d3rlpy knows no rules in its backups, where the maximum runs over all actions (DiscreteBCQ's over
 those that its imitator holds for likely), and reads its states standardised.
@@ -55,7 +56,7 @@ TESTBED_CUSTOMERS = 100
 
 @dataclass(frozen=True)
 class Size:
-    """Customers who teach, who help to choose, and who play the truth; logs; the least seconds of a peer's trial.
+    """Customers who teach, who help to choose, and who play the truth; logs; the least CPU seconds of a peer's trial.
 
     On the testbed, with its four hundred decisions, half of these seconds. Then logs on which estimates are compared,
     and customers whom each of them judges.
@@ -90,7 +91,7 @@ class Log:
 
 
 def policies_of(log: Log, seconds: float, seed: int) -> tuple[dict[str, ServedPolicy], dict[str, float]]:
-    """The better of each learner's two trials, greedy under rules and support; and the seconds of both trials."""
+    """The better of each learner's two trials, greedy under rules and support; and the CPU seconds of both trials."""
     settings, layers = log.programme.learning, log.programme.layers
     behaviour = BehaviourModel.fit(log.learn, seed=seed)
     likely = behaviour.probabilities(log.learn.state, log.learn.eligible_target)
@@ -98,9 +99,9 @@ def policies_of(log: Log, seconds: float, seed: int) -> tuple[dict[str, ServedPo
     took: dict[str, list[float]] = {}
 
     def tried(name: str, work: Callable[[], QFunction]) -> None:
-        begun = time.perf_counter()
+        begun = time.process_time()
         trials.setdefault(name, []).append(work())
-        took.setdefault(name, []).append(time.perf_counter() - begun)
+        took.setdefault(name, []).append(time.process_time() - begun)
 
     for times in LEAVES:
         learning = settings.model_copy(update={"min_samples_leaf": times * settings.min_samples_leaf})
@@ -224,7 +225,7 @@ def told(testbeds: Sequence[Record], markets: Sequence[Record], memory: Mapping[
     """The table, losses included."""
     columns = (
         "learner", "testbed: share of the optimum, worst … best", "markets: median value", "we earn more, median",
-        "surely more / less", "seconds of two trials", "GiB",
+        "surely more / less", "CPU seconds of two trials", "GiB",
     )  # fmt: skip
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name in (OURS, *PEERS):

@@ -131,10 +131,10 @@ def _seeded(seed: int) -> Any:
 
 
 def _train(algorithm: Any, learn: Transitions, seconds: float) -> None:
-    """Fit to a log until the time is over."""
+    """Fit to a log until so many CPU seconds are over."""
     import d3rlpy
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     training: Iterable[object] = algorithm.fitter(
         dataset_of(learn),
         n_steps=10**7,
@@ -143,5 +143,5 @@ def _train(algorithm: Any, learn: Transitions, seconds: float) -> None:
         show_progress=False,
     )
     for _ in training:
-        if time.perf_counter() - begun > seconds:
+        if time.process_time() - begun > seconds:
             break

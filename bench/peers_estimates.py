@@ -65,12 +65,12 @@ def play_estimates(customers: int, seconds: float, number: int) -> Record:
     found, took = {}, {}
     for name, policy in POLICIES.items():
         truth = testbed.policy_value(policy)
-        begun = time.perf_counter()
+        begun = time.process_time()
         ours = our_estimates(learn, judged, policy)
-        middle = time.perf_counter()
+        middle = time.process_time()
         q = evaluated(policy, rules, learn, judged.state, DISCOUNT, seconds, number)
         theirs = peers_estimates(judged, policy, q)
-        took[name] = [middle - begun, time.perf_counter() - middle]
+        took[name] = [middle - begun, time.process_time() - middle]
         found[name] = {estimator: value - truth for estimator, value in (ours | theirs).items()}
     return {"error": found, "seconds": took}
 
@@ -185,7 +185,7 @@ def told(records: Sequence[Record]) -> list[str]:
             cells += [f"{bias:+.3f}", f"{root_mean_square(records, policy, estimator):.3f}"]
         lines.append(f"| {' | '.join(cells)} |")
     ours, theirs = (np.median([r["seconds"][p][side] for r in records for p in POLICIES]) for side in (0, 1))
-    return [*lines, f"seconds of an evaluation, model included: {ours:.1f} ours, {theirs:.1f} theirs"]
+    return [*lines, f"CPU seconds of an evaluation, model included: {ours:.1f} ours, {theirs:.1f} theirs"]
 
 
 def targets_of(records: Sequence[Record]) -> list[Target]:
