@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from nba_tasks.hashing import uniforms
 from nba_tasks.learners.behaviour import BehaviourModel
 from nba_tasks.learners.look_alikes import NAMES, LookAlikes
 from nba_tasks.loading import Split
-from nba_tasks.policy import Floats, ServedPolicy, greedy, supported
+from nba_tasks.policy import Floats, ServedPolicy, carve_out, greedy, supported
 from nba_tasks.programme import Programme
 from nba_tasks.realised import Decided
 from nba_tasks.simulators import sales_channels
@@ -53,8 +54,9 @@ class Setting:
     trees : int
     usual : float
         Share of customers in the business-as-usual arm.
-    turns, retires : int or None
-        Week of the season in which the market turns, or letters leave the catalogue.
+    turns, retires, adds : int or None
+        Week of the season in which the market turns, or letters leave the catalogue; or come into it for the first
+        time, having been unknown to the CRM team.
     luck : int
         Futures in which the truth of a promotion is measured.
     """
@@ -66,14 +68,23 @@ class Setting:
     usual: float = 0.1
     turns: int | None = None
     retires: int | None = None
+    adds: int | None = None
     luck: int = 2
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A promoted policy, and what it may not choose: it was too new when the policy was learned."""
+
+    policy: ServedPolicy
+    unknown: frozenset[int] = frozenset()
 
 
 @dataclass
 class Champion:
     """A policy in use: the layers over business as usual, and since when."""
 
-    layers: tuple[ServedPolicy, ...] = ()
+    layers: tuple[Layer, ...] = ()
     since: int = 0
     attempts: int = 0
     before: Champion | None = None
@@ -82,8 +93,19 @@ class Champion:
         """Probabilities of shape (n, n_actions), from business as usual's."""
         found = usual
         for layer in self.layers:
-            found = layer.serve(layer.q.values(state), usual, found, eligible)
+            policy, known = layer.policy, without(eligible, layer.unknown)
+            # Where nothing new has come the log supports what business as usual does.
+            alike = policy.behaviour is policy.incumbent
+            support = usual if alike else policy.behaviour.probabilities(state, known)
+            found = policy.serve(policy.q.values(state), support, found, known)
         return found
+
+
+def without(eligible: BoolArray, actions: Collection[int]) -> BoolArray:
+    """Eligible actions of shape (n, n_actions), but for some."""
+    found = eligible.copy()
+    found[:, sorted(actions)] = False
+    return found
 
 
 @dataclass
@@ -117,6 +139,8 @@ class Season:
                 life.market = TURNED
             if number == setting.retires:
                 life.retired.add(MAIL)
+            if number == setting.adds and life is not self.lives[OTHERS[0]]:
+                life.retired.discard(MAIL)
         if number == setting.retires:
             self.usual = [self.as_usual(made) for made in self.ours.log]
         if number % setting.every == 0:
@@ -126,11 +150,17 @@ class Season:
             due = life.due(epoch)
             life.answer(due, self.chosen(name, due))
 
+    @property
+    def unknown(self) -> frozenset[int]:
+        """What the policy in use may not choose: too new, it gets its carve-out."""
+        if self.setting.adds is None:
+            return frozenset()
+        return self.champion.layers[-1].unknown if self.champion.layers else frozenset({MAIL})
+
     def as_usual(self, made: Decisions | Due) -> Floats:
         """Business as usual's probabilities under tonight's rules."""
-        eligible = made.eligible.copy()
-        eligible[:, sorted(self.ours.retired)] = False
-        return self.behaviour.probabilities(made.state, eligible)
+        unused = self.ours.retired if self.setting.adds is None else {MAIL}
+        return self.behaviour.probabilities(made.state, without(made.eligible, unused))
 
     def chosen(self, name: str, due: Due) -> Floats:
         """What a way of choosing gives each customer."""
@@ -147,6 +177,8 @@ class Season:
             return greedy(self.myopic.values(due.state)[NAMES[0]], allowed)
         self.usual.append(usual)
         served = self.champion.wishes(usual, due.state, due.eligible)
+        new = due.eligible & ~without(due.eligible, self.unknown)
+        served = carve_out(served, new, self.programme.layers.carve_out)
         return np.where((self.arm[due.rows] == BUSINESS_AS_USUAL)[:, None], usual, served)
 
     # Training and gate -----------------------------------------------------------------------------------------------
@@ -157,17 +189,19 @@ class Season:
         data = transitions(log, self.ours.retired)
         usual = np.concatenate(self.usual)[in_order(log)]
         split = self.part[data.customer]
+        unknown, behaviour, likely = self._what_the_log_knows(data, usual, split == 0)
+        data = data.without(np.isin(np.arange(data.n_actions), sorted(unknown)))
         learn = data.rows(split == 0)
-        fitted = fit_values(programme, learn, self.catalogue, usual[split == 0], self.seed + number)
+        fitted = fit_values(programme, learn, self.catalogue, likely[split == 0], self.seed + number)
         if self.myopic is None:
             self.myopic = LookAlikes.fit(fitted.q, learn, programme.learning.discount)
         layers = programme.layers
         served = ServedPolicy(
-            self.behaviour, fitted.q, self.behaviour, support=layers.support, mix=1.0, epsilon=layers.epsilon
+            self.behaviour, fitted.q, behaviour, support=layers.support, mix=1.0, epsilon=layers.epsilon
         )
         incumbent = self.champion.wishes(usual, data.state, data.eligible_target)
         q = np.asarray(fitted.q.values(data.state), dtype=np.float64)
-        sides = {name: self._side(data, split == i, usual, incumbent, q) for i, name in enumerate(SPLITS)}
+        sides = {name: self._side(data, split == i, likely, incumbent, q) for i, name in enumerate(SPLITS)}
         trial = Trial(programme, self.catalogue, served, sides, self.champion.attempts + 1)
         if trial.choice.mix is None:
             return
@@ -182,20 +216,33 @@ class Season:
             "promised": [deciding.estimate, deciding.lower, deciding.upper],
         }
         if verdict.verdict == "PROMOTE":
-            promoted = Champion((*self.champion.layers, served.with_mix(trial.mix)), number, 0, self.champion)
+            layer = Layer(served.with_mix(trial.mix), unknown)
+            promoted = Champion((*self.champion.layers, layer), number, 0, self.champion)
             event["true"] = list(self.truth(promoted, number))
             self.champion = promoted
         self.events.append(event)
 
-    def _side(self, data: Transitions, chosen: BoolArray, usual: Floats, incumbent: Floats, q: Floats) -> Side:
+    def _what_the_log_knows(
+        self, data: Transitions, usual: Floats, learn: BoolArray
+    ) -> tuple[frozenset[int], BehaviourModel, Floats]:
+        """Actions that are too new, the model of what the log would have done, and its probabilities in every row."""
+        if self.setting.adds is None:
+            return frozenset(), self.behaviour, usual
+        taught = data.rows(learn)
+        too_new = taught.decisions_for()[MAIL] < self.programme.layers.new_until
+        unknown = frozenset({MAIL} if too_new else ())
+        behaviour = BehaviourModel.fit(taught, self.seed)
+        return unknown, behaviour, behaviour.probabilities(data.state, without(data.eligible_target, unknown))
+
+    def _side(self, data: Transitions, chosen: BoolArray, likely: Floats, incumbent: Floats, q: Floats) -> Side:
         rows = data.rows(chosen)
         last = int(data.epoch.max()) - 1
         return Side(
             data=rows,
             windows=cut_windows(rows, self.programme.gate.horizon, last),
             q=q[chosen],
-            behaviour_target=usual[chosen],
-            behaviour_logged=usual[chosen],
+            behaviour_target=likely[chosen],
+            behaviour_logged=likely[chosen],
             incumbent=incumbent[chosen],
             incumbent_wished=incumbent[chosen],
             incumbent_value=np.full(incumbent[chosen].shape, np.nan),
@@ -278,6 +325,8 @@ def play_season(setting: Setting, number: int) -> Record:
     programme = programme.model_copy(update={"learning": learning})
     catalogue = catalogue_of(programme, sales_channels.catalogue(), sales_channels.AS_OF)
     ours = Life.of(setting.customers, seed, DEFAULT)
+    if setting.adds is not None:
+        ours.retired.add(MAIL)
     first = int(ours.grid.first.min()) + WEEKS
     usual = logging_policy(DEFAULT)
     for epoch in range(first - WEEKS, first):

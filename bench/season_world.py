@@ -26,16 +26,18 @@ class Due:
     rows: Ints
     state: NDArray[np.float32]
     eligible: BoolArray
+    possible: BoolArray
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """One epoch's decisions, a row each, and what came of them."""
+    """One epoch's decisions, a row each, and what came of it; `possible`: what rules allow, in the catalogue or not."""
 
     customer: Ints
     epoch: Ints
     state: NDArray[np.float32]
     eligible: BoolArray
+    possible: BoolArray
     action: Ints
     propensity: Floats
     reward: Floats
@@ -50,7 +52,7 @@ class Life:
     Attributes
     ----------
     retired : set of int
-        Actions that the catalogue no longer holds.
+        Actions that the catalogue does not hold: no longer, or not yet.
     log : list of Decisions
         An entry for each epoch, in order.
     """
@@ -75,9 +77,10 @@ class Life:
         """Who is decided for."""
         rows = np.flatnonzero((self.grid.first <= epoch) & self.world.alive)
         part = self.world.rows(rows)
-        eligible = world_.eligible_of(part)
+        possible = world_.eligible_of(part)
+        eligible = possible.copy()
         eligible[:, sorted(self.retired)] = False
-        return Due(epoch, rows, world_.state_of(part, self.grid.start(epoch)[rows]), eligible)
+        return Due(epoch, rows, world_.state_of(part, self.grid.start(epoch)[rows]), eligible, possible)
 
     def answer(self, due: Due, probability: Floats) -> Decisions:
         """Draw everybody's action, play the epoch, and append it to the log."""
@@ -92,6 +95,7 @@ class Life:
             epoch=np.full(len(due.rows), due.epoch),
             state=due.state,
             eligible=due.eligible,
+            possible=due.possible,
             action=action,
             propensity=probability[np.arange(len(action)), action],
             reward=sales_channels.reward_of(outcomes),
@@ -114,7 +118,7 @@ def transitions(log: list[Decisions], retired: set[int]) -> Transitions:
     order = in_order(log)
     parts = {name: part[order] for name, part in parts.items()}
     is_open = parts["epoch"] == log[-1].epoch[0]
-    target = parts["eligible"].copy()
+    target = parts["possible"].copy()
     target[:, sorted(retired)] = False
     done = parts["done"] & ~is_open
     return Transitions(

@@ -65,6 +65,17 @@ def test_a_small_season_is_played_to_its_end() -> None:
     assert abs(season.total(found, "ours", "email", 0, 1) / season.total(found, OTHERS[0], "email", 0, 1) - 1) < 0.2
 
 
+@pytest.mark.slow
+def test_what_is_new_is_drawn_by_chance_until_it_is_known() -> None:
+    """Letters come in week 4: 5% of the served arm's decisions where they are allowed, none in business as usual. Of
+    some nine thousand decisions one in fifty to one in ten are letters, by more than five standard deviations."""
+    found = play_season(Setting("test", customers=500, every=13, trees=5, adds=4), 0)
+    assert season.total(found, "ours", "mail", 0, 4) == 0
+    assert season.total(found, OTHERS[0], "mail") == 0
+    share = season.total(found, "ours", "mail", 4) / season.total(found, "ours", "decisions", 4)
+    assert 0.02 < share < 0.1
+
+
 def record(ours: float, usual: float, events: list[dict[str, Any]], *, after: float | None = None) -> dict[str, Any]:
     """A season whose lines earn the same every week; `after`: what ours earns from the turn on."""
 
@@ -92,7 +103,7 @@ def test_targets_by_hand() -> None:
         record(13, 10, [promotion(0.1)]),
         record(10, 10, []),
     ]
-    found = {target.name: target for target in season.targets(seasons, [], [])}
+    found = {target.name: target for target in season.targets(seasons, [], [], [])}
     assert found["season_harmful_promotions"].figure == pytest.approx(0.8647, abs=1e-4)
     assert found["season_promoted"].figure == 0.75
     assert found["season_gain_over_usual"].figure == pytest.approx(0.15)
@@ -107,9 +118,15 @@ def test_a_turn_is_survived_by_demotion_or_by_gain() -> None:
     gone = record(12, 10, [{"verdict": "DEMOTE", "week": season.TURN + 3, "why": "it loses"}], after=9)
     gains = record(12, 10, [], after=11)
     for seasons, soon, later in (([loses], False, False), ([gone], True, False), ([gains], True, True)):
-        found = {target.name: target for target in season.targets([], seasons, [])}
+        found = {target.name: target for target in season.targets([], seasons, [], [])}
         assert found["season_turn_soon"].holds == soon
         assert found["season_turn_later"].holds == later
+
+
+def test_what_was_added_has_to_pay_in_the_end() -> None:
+    for after, holds in ((11, True), (9, False)):
+        (target,) = season.targets([], [], [], [record(10, 10, [], after=after)])
+        assert (target.name, target.holds) == ("season_addition_later", holds)
 
 
 def test_intervals_are_those_of_independent_seasons() -> None:
