@@ -6,7 +6,7 @@
     effect(s, a) = average of (target - level) over the leaves of (s, a)
 
 1. Sweep with one forest on (s, a) alone, its trees grown anew a few times, for a first estimate of the targets. It is
-   there to grow trees only, so that a sample of the customers does.
+   there to grow trees only, so that a sample of the customers is enough.
 2. Grow `level` on them and `effect` on what it leaves unexplained; sweep, averaging both anew each time.
 3. Keep `level` as it is and sweep on.
 
@@ -213,33 +213,63 @@ def fit_q(
     if grow_rows is not None and len(transitions) > SAMPLED * grow_rows:
         some = transitions.whole_customers(SAMPLED * grow_rows)
         few = Problem.of(transitions.rows(some), catalogue, discount, None if supported is None else supported[some])
+    first = refits - 1 if discount > 0 else 0
+    sweeps = Sweeps(few, tolerance, on_sweep)
+    forests = _grown(
+        sweeps,
+        catalogue,
+        first=first,
+        at_most=max(1, max_sweeps // 4),
+        trees=trees,
+        min_samples_leaf=min_samples_leaf,
+        grow_rows=grow_rows,
+        seed=seed,
+    )
+    level, effect = (_Part(problem, forest, by_action=i == 1) for i, forest in enumerate(forests))
+    if few is not problem:
+        level.read(level.forest.grown_values())
+        effect.read(effect.forest.grown_values())
+        sweeps = sweeps.of(problem, level.value + effect.value)
+    sweeps.trace = trace
+    if first:
+        _sweep(sweeps, level, effect, at_most=max(1, max_sweeps // 4))
+    else:
+        level.average(sweeps.target)
+    kept, level_model = level.value, level.model()
+    del level  # its leaves are not needed any more
+    _sweep(sweeps, None, effect, at_most=max(1, max_sweeps - len(sweeps)), kept=kept)
+    return sweeps.fitted(ForestQ(level_model, effect.model(), catalogue))
+
+
+def _grown(
+    sweeps: Sweeps,
+    catalogue: Catalogue,
+    *,
+    first: int,
+    at_most: int,
+    trees: int,
+    min_samples_leaf: int,
+    grow_rows: int | None,
+    seed: int,
+) -> tuple[FrozenForest, FrozenForest]:
+    """Phase 1, `first` times grown anew and at last swept `at_most` times; then the trees of level and effect."""
+    few = sweeps.problem
     grown_on = min(len(few.fitted), grow_rows or len(few.fitted))
     leaf = max(1, min(min_samples_leaf, grown_on // MIN_LEAVES))
     state = few.state[few.fitted]
-    sweeps = Sweeps(few, tolerance, on_sweep)
+    rows = encode(state, catalogue.features, few.action)
 
     def new(rows: Rows, target: NDArray[np.float64], leaf: int, salt: int) -> FrozenForest:
         grown = grow(rows, target, trees=trees, min_samples_leaf=leaf, seed=seed + salt, grow_rows=grow_rows)
         return FrozenForest(grown)
 
-    rows = encode(state, catalogue.features, few.action)
-    first = refits - 1 if discount > 0 else 0
     for refit in range(first):
-        at_most = 1 if refit < first - 1 else max(1, max_sweeps // 4)
-        _sweep(sweeps, None, _Part(few, new(rows, sweeps.target, leaf, refit), by_action=True), at_most=at_most)
-    level = _Part(few, new(state, sweeps.target, leaf, refits), by_action=False)
+        forest = new(rows, sweeps.target, leaf, refit)
+        _sweep(sweeps, None, _Part(few, forest, by_action=True), at_most=1 if refit < first - 1 else at_most)
+    level = _Part(few, new(state, sweeps.target, leaf, first + 1), by_action=False)
     level.average(sweeps.target)
     residual = sweeps.target - level.value[few.fitted]
-    effect = _Part(few, new(rows, residual, EFFECT_LEAF * leaf, refits + 1), by_action=True)
-    if few is not problem:
-        effect.average(residual)
-        level, effect = level.of(problem), effect.of(problem)
-        sweeps = sweeps.of(problem, level.value + effect.value)
-    sweeps.trace = trace
-    if first:
-        _sweep(sweeps, level, effect, at_most=max(1, max_sweeps // 4))
-    _sweep(sweeps, None, effect, at_most=max(1, max_sweeps - len(sweeps)), kept=level.value)
-    return sweeps.fitted(ForestQ(level.model(), effect.model(), catalogue))
+    return level.forest, new(rows, residual, EFFECT_LEAF * leaf, first + 2)
 
 
 def _sweep(
@@ -276,24 +306,19 @@ class _Part:
 
     def __init__(self, problem: Problem, forest: FrozenForest, *, by_action: bool) -> None:
         n = len(problem.state)
-        self.forest, self.by_action = forest, by_action
+        self.forest = forest
         self.value = np.empty(n)
         self._allowed = problem.allowed if by_action else np.ones((n, 1), dtype=np.bool_)
         self._leaves = forest.leaves(problem.state, problem.features if by_action else STATE_ONLY)
         action = problem.action if by_action else np.zeros_like(problem.action)
         self._averages = LeafAverages(forest, of_actions(self._leaves, action, problem.fitted))
 
-    def of(self, problem: Problem) -> _Part:
-        """The same forest and leaf values in another problem."""
-        other = _Part(problem, self.forest, by_action=self.by_action)
-        other._read(self.leaf_values)
-        return other
-
     def average(self, target: NDArray[np.float64]) -> None:
         """Take new targets of the fitted rows."""
-        self._read(self._averages(target))
+        self.read(self._averages(target))
 
-    def _read(self, leaf_values: Values) -> None:
+    def read(self, leaf_values: Values) -> None:
+        """Take leaf values as they are."""
         self.leaf_values = leaf_values
 
         def work(start: int, stop: int) -> None:

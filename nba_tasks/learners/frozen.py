@@ -98,6 +98,10 @@ class FrozenForest:
         """Leaves of all trees together: the length of an array of values."""
         return int(self.offset[-1])
 
+    def grown_values(self) -> Values:
+        """What the leaves were worth to the rows that each tree was grown on, of shape (n_leaves,)."""
+        return np.concatenate([tree.value[tree.children_left < 0, 0, 0] for tree in self.trees])
+
     def leaves_of_chunk(self, state: FloatArray, features: FloatArray) -> LeafArray:
         """The leaf of every state beside every action, on the calling thread.
 

@@ -19,7 +19,7 @@ from nba_tasks.dataset import OPEN, Catalogue, DatasetError, Transitions
 from nba_tasks.learners.artefacts import ArtefactError
 from nba_tasks.learners.bellman import FittedQ, Problem
 from nba_tasks.learners.encoding import encode
-from nba_tasks.learners.forest_q import ForestQ, fit_q
+from nba_tasks.learners.forest_q import SAMPLED, ForestQ, fit_q
 
 from .conftest import MakeLog, random_log
 
@@ -243,6 +243,31 @@ def test_a_sample_grows_the_structure_and_every_row_is_averaged(make_log: MakeLo
     assert {tree.weighted_n_node_samples[0] for tree in fitted.q.effect.forest.trees} == {40}
     expected = literal_sweeps(log, catalogue, fitted.q, log.eligible_target, 0.9, 0.7)
     np.testing.assert_allclose(fitted.q.values(log.state), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_the_first_phase_among_some_customers_leaves_no_trace_in_the_averages(make_log: MakeLog) -> None:
+    """Trees of 8 rows each, grown among a few of 60 customers: every row's target is averaged all the same."""
+    log, catalogue = make_log(1, customers=60)
+    assert len(log) > 2 * SAMPLED * 8
+    fitted = small_fit(log, catalogue, grow_rows=8, supported=np.ones_like(log.eligible_target))
+    assert fitted.converged
+    assert {tree.weighted_n_node_samples[0] for tree in fitted.q.effect.forest.trees} == {8}
+    expected = literal_sweeps(log, catalogue, fitted.q, log.eligible_target, 0.9, 0.7)
+    np.testing.assert_allclose(fitted.q.values(log.state), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{"discount": 0.0}, {"discount": 0.0, "refits": 1}])
+def test_the_level_is_every_rows_average_where_it_is_averaged_once(
+    make_log: MakeLog, changes: dict[str, object]
+) -> None:
+    log, catalogue = make_log(1, customers=60)
+    level = small_fit(log, catalogue, grow_rows=8, **changes).q.level
+    fitted = ~log.open
+    leaves = level.forest.leaves(log.state[fitted].astype(np.float32), np.empty((1, 0), dtype=np.float32))[:, 0]
+    for t, leaf in enumerate(leaves):
+        values = level.leaf_values[level.forest.offset[t] : level.forest.offset[t + 1]]
+        for number in np.unique(leaf):
+            assert values[number] == pytest.approx(log.reward[fitted][leaf == number].mean())
 
 
 def test_a_stored_function_is_the_same(make_log: MakeLog, tmp_path: Path) -> None:
