@@ -83,7 +83,7 @@ def _is_scalar(value: Any) -> bool:
     return isinstance(value, str) or not hasattr(value, "__len__")
 
 
-def array_literals(values: FloatArray | NDArray[np.int16], kept: BoolArray | None = None) -> pa.StringArray:
+def array_literals(values: FloatArray, kept: BoolArray | None = None) -> pa.StringArray:
     """Rows of numbers as PostgreSQL array literals; every number reads back as the same number, NaN as null.
 
     Parameters

@@ -124,7 +124,7 @@ class Trial:
 
     @property
     def reward_range(self) -> tuple[float, float]:
-        """Lowest and highest reward of a decision among the customers who taught."""
+        """Lowest and highest reward of a decision among the learn split's customers."""
         data = self.sides["learn"].data
         earned = charged(data.reward, data.lost, self.loss.charge(data))[~data.open]
         return float(earned.min()), float(earned.max())

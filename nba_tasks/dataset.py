@@ -116,9 +116,10 @@ class Transitions:
         return replace(self, **parts)
 
     def whole_customers(self, rows: int) -> IntArray:
-        """The rows of so many customers, evenly picked, that there are about `rows` of them."""
+        """The rows of so many customers, evenly picked, that there are about `rows` of them, or all."""
         customers = np.unique(self.customer)
-        kept = customers[:: max(1, math.ceil(len(self) / rows))]
+        count = min(len(customers), math.ceil(len(customers) * rows / len(self)))
+        kept = customers[np.linspace(0, len(customers) - 1, count).astype(np.int64)]
         return np.flatnonzero(np.isin(self.customer, kept))
 
     def check(self, *, propensities: bool = True) -> None:

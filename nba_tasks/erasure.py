@@ -42,8 +42,10 @@ def erase(crm: Engine, warehouse: Engine, programme: Programme, customer_id: str
     """
     name = programme.programme
     with warehouse.begin() as connection:
-        for purpose in ("history", "transitions"):
-            lock(connection, purpose, name)
+        lock(connection, "history", name)
+        lock(connection, "transitions", name)
+        for shard in range(programme.shards):
+            lock(connection, "transitions", name, str(shard))
         programme_id = connection.scalar(
             sa.text("select programme_id from nba.programmes where programme = :name"), {"name": name}
         )

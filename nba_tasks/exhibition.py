@@ -110,10 +110,10 @@ def _baselines(
     served: ServedPolicy, look_alikes: LookAlikes | None, judged: Evaluated, catalogue: Catalogue, single: int | None
 ) -> Iterator[Alternative]:
     """The policies that a candidate is compared with, from the most to the least learned."""
-    side = judged.side
-    yield judged.valued(LEARNED, side.candidate(served, 1.0))
+    side, alone = judged.side, replace(served, epsilon=0.0)  # the simpler ones do not explore either
+    yield judged.valued(LEARNED, side.candidate(alone, 1.0))
     for name, q in (look_alikes.values(side.data.state) if look_alikes else {}).items():
-        yield judged.valued(name, side.candidate(served, 1.0, q))
+        yield judged.valued(name, side.candidate(alone, 1.0, q))
     yield judged.valued("behaviour cloning", surest(side.behaviour_target, side.data.eligible_target))
     if single is not None:
         yield judged.valued(f"best single action ({catalogue.ids[single]})", _always(single, side))

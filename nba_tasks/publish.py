@@ -127,7 +127,7 @@ def publish(
         new = serve.new(shape, scores.arm, scores.eligible)
         night = _draw(shape, scores, new, serve.served.prices)
         versions = serve.version, serve.before.version if serve.before else serve.version
-        moved = serve.moved(scores.state, scores.eligible, scores.arm, scores.value, night.action)
+        moved = serve.moved(scores.state, scores.eligible & ~new, scores.arm, scores.value, night.action)
         made = decisions_of(shape, run_id, versions, scores, scores.probability, night, new, moved)
         dry = dry_run or as_of != today
         changed += int(gone.sum())

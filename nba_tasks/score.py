@@ -24,7 +24,7 @@ from nba_tasks.programme import Programme
 from nba_tasks.reasons import FEATURES, moved_most
 from nba_tasks.rollout import Step
 from nba_tasks.shape import Shape
-from nba_tasks.transitions import epoch_parameters, read_members, shape_of
+from nba_tasks.transitions import bulk_reading, epoch_parameters, read_members, shape_of
 
 
 @dataclass(frozen=True)
@@ -261,6 +261,7 @@ def score_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: 
             "programme": programme.programme,
             "rollout_salt": f"{programme.salt}|{serve.version}",  # other customers come first each time
         }
+        bulk_reading(connection)
         read_members(connection, parameters, names)
         query = database.statement("transitions/tonight", **names)
         due = bulk.read(connection, query, _columns(shape), parameters)

@@ -95,6 +95,7 @@ def build_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: 
         if built and built.batch_id == build.batch.batch_id:
             return ShardBuild(shard, built.rows, 0, time.monotonic() - started)
         _require_table(connection, build.shape)
+        bulk_reading(connection)
         gone, written = build.changes(built) if built and build.continues(built) else build.everything()
         rows = (built.rows if built else 0) - gone + written
         seconds = time.monotonic() - started
@@ -102,21 +103,25 @@ def build_shard(warehouse: Engine, programme: Programme, as_of: dt.date, shard: 
     return ShardBuild(shard, rows, written, seconds)
 
 
+def bulk_reading(connection: Connection) -> None:
+    """Settings for statements that read a shard's customers one by one, until the transaction ends."""
+    connection.exec_driver_sql(
+        "set local work_mem = '256MB'; set local jit = off;"
+        # Customers lie together on the disk, each found by index: not as costly as pages at random. And no sorting of
+        # every epoch, wide as it is, where a hash of the few in which something happened will do.
+        " set local random_page_cost = 1.1; set local enable_mergejoin = off"
+    )
+
+
 def read_members(connection: Connection, parameters: dict[str, Any], names: dict[str, Any]) -> None:
-    """Ready for a statement on epochs, until the transaction ends: its customers stand in the table `member`.
+    """Put the customers of a statement on epochs into the table `member`, until the transaction ends.
 
     Parameters
     ----------
     parameters, names : dict
         Of that statement.
     """
-    connection.exec_driver_sql(
-        "set local work_mem = '256MB'; set local jit = off;"
-        # Customers lie together on the disk, each found by index: not as costly as pages at random. And no sorting of
-        # every epoch, wide as it is, where a hash of the few in which something happened will do.
-        " set local random_page_cost = 1.1; set local enable_mergejoin = off;"
-        " drop table if exists pg_temp.member"
-    )
+    connection.exec_driver_sql("drop table if exists pg_temp.member")
     database.execute(connection, "transitions/members", parameters, **names)
     connection.exec_driver_sql("analyze pg_temp.member")
 

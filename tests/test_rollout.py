@@ -111,12 +111,18 @@ def test_everybody_is_decided_for_exactly_as_by_the_policy_of_their_arm(
         assert (probability, values) == (before[1], before[2])
 
 
+SPEAKS = "programme is not null and reason like '%; speaks for it: %'"
+
+
 def test_a_customer_s_decision_names_the_policy_that_took_it(
     trained: Installation, begun: Programme, versions: tuple[int, int]
 ) -> None:
     usual, candidate = versions
     publish_night(trained, begun, candidate)
     customer = dict(rows(trained, "select arm, min(customer_id) from decisions where programme is not null group by 1"))
+    spoken_for = dict(rows(trained, f"select arm, count(*) from decisions where {SPEAKS} group by 1"))
+    assert spoken_for["served policy"] > 0, "what moved a choice is said where the learned policy chose"
+    assert "holdout" not in spoken_for
 
     def told(arm: str) -> str:
         return "\n".join(audit.why(trained.crm, trained.warehouse, begun, AS_OF, customer[arm]))

@@ -125,7 +125,9 @@ class Learning(Section):
     trees: int = Field(60, ge=1)
     min_samples_leaf: int = Field(50, ge=1)
     refits: int = Field(3, ge=1, description="sweeps that grow new trees before their structure is frozen")
-    grow_rows: int = Field(200_000, ge=1, description="rows that trees are grown on; leaf averages always use all")
+    grow_rows: int = Field(
+        200_000, ge=1, description="rows that each tree is grown on; the leaf averages that are kept use all"
+    )
     max_sweeps: int = Field(500, ge=1)
     tolerance: float = Field(1e-3, gt=0, description="stop at this Bellman residual, as a share of the reward's spread")
     trace: Share = Field(0.7, description="λ, how much of what follows a decision is what the log saw, not the model")

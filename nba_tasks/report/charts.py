@@ -75,7 +75,7 @@ def _ahead(report: Report, over: str) -> Iterator[Chart]:
     yield Chart(
         "ahead",
         "forest",
-        "What thinking ahead adds",
+        "What the learned policy adds",
         "The learned policy by itself, before it is mixed with the policy in use, beside simpler ones: what it earns "
         "more than each on the same customers. Where the range holds 0 no gain is shown. Nothing here decides.",
         {"rows": rows, "x": f"gain per customer over {over}", "zero": True},
@@ -161,7 +161,8 @@ def _bounds(report: Report, over: str) -> Iterator[Chart]:
         f"The same gain between other bounds. Each end errs with at most {side} (the bootstrap's with {resampled}). "
         "The fewer assumptions, the wider: the last holds for any size of order and weight, judges one window of each "
         f"customer, and takes a decision's reward to lie between {plain(robust['lowest_reward'])} and "
-        f"{plain(robust['highest_reward'])}, the range seen while learning. Which one decides was fixed beforehand.",
+        f"{plain(robust['highest_reward'])}, the range among customers who do not judge. Which one decides was fixed "
+        "beforehand.",
         {"rows": rows, "x": f"gain per customer over {over}", "zero": True},
         ("bound", "gain", "range"),
         [(row["label"], signed(row["value"]), in_range(row, signed)) for row in rows],

@@ -48,7 +48,7 @@ def test_the_full_report_has_every_part(promoted: dict[str, Any]) -> None:
     assert text.startswith("# PROMOTE: version 2 against 1\n")
     titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
     assert titles == [
-        "What each policy would have earned", "What thinking ahead adds", "The gain, estimated in different ways",
+        "What each policy would have earned", "What the learned policy adds", "The gain, estimated in different ways",
         "How sure the gain is, if one assumes less",
         "What would change, outcome by outcome", "Who gains", "What customers would receive",
         "What the learned policy prefers where", "How far to step", "How many customers carry the evidence",
