@@ -7,43 +7,52 @@
 -- Everything is a date in the business time zone: an epoch starts at local midnight, so an event lies strictly before
 -- it exactly if the event's local date does. A customer's past is kept once, as sorted arrays; what an epoch's state
 -- knows of it is found by bisection. `offset 0` keeps the planner from working out the same expression again and again.
-with cost as materialized (
+with
+{% if not tonight %}
+cost as materialized (
     -- Numeric: a sum of doubles would depend on the order in which they are added.
     select action, cost::numeric as cost, starts_at, ends_at
     from (
 {% include "transitions/cost.sql" %}
     ) as known
 ),
+{% endif %}
 contact as materialized (
     -- One row per contact before as_of.
-    select
-        m.customer_key,
-        day,
-        nba.epoch_of(day, date '{{ anchor }}', m.offset_days, {{ interval }}) as epoch,
-        c.contacted_at,
-        c.contact_id,
-        c.action,
-        cost.cost
-    from pg_temp.member as m
-    join history.contacts as c using (customer_key)
-    left join cost on cost.action = c.action and c.contacted_at >= cost.starts_at and c.contacted_at < cost.ends_at
-    cross join lateral (select (c.contacted_at at time zone '{{ zone }}')::date as day offset 0) as local
-    where c.batch_id <= :batch_id and (c.superseded_by is null or c.superseded_by > :batch_id)
-      and day < :as_of
+    select customer_key, day, nba.epoch_of(day, date '{{ anchor }}', offset_days, {{ interval }}) as epoch, contacted_at, contact_id, action
+        {%- if not tonight %}, cost{% endif %}
+
+    from (
+        select
+            m.customer_key,
+            m.offset_days,
+            (c.contacted_at at time zone '{{ zone }}')::date as day,
+            c.contacted_at,
+            c.contact_id,
+            c.action
+            {%- if not tonight %}, cost.cost{% endif %}
+
+        from pg_temp.member as m
+        join history.contacts as c using (customer_key)
+{% if not tonight %}
+        left join cost on cost.action = c.action and c.contacted_at >= cost.starts_at and c.contacted_at < cost.ends_at
+{% endif %}
+        where c.batch_id <= :batch_id and (c.superseded_by is null or c.superseded_by > :batch_id)
+        offset 0
+    ) as local
+    where day < :as_of
 ),
 event as materialized (
     -- One row per event before as_of.
-    select
-        m.customer_key,
-        day,
-        nba.epoch_of(day, date '{{ anchor }}', m.offset_days, {{ interval }}) as epoch,
-        e.event_type,
-        e.value
-    from pg_temp.member as m
-    join history.events as e using (customer_key)
-    cross join lateral (select (e.occurred_at at time zone '{{ zone }}')::date as day offset 0) as local
-    where e.batch_id <= :batch_id and (e.superseded_by is null or e.superseded_by > :batch_id)
-      and day < :as_of
+    select customer_key, day, nba.epoch_of(day, date '{{ anchor }}', offset_days, {{ interval }}) as epoch, event_type, value
+    from (
+        select m.customer_key, m.offset_days, (e.occurred_at at time zone '{{ zone }}')::date as day, e.event_type, e.value
+        from pg_temp.member as m
+        join history.events as e using (customer_key)
+        where e.batch_id <= :batch_id and (e.superseded_by is null or e.superseded_by > :batch_id)
+        offset 0
+    ) as local
+    where day < :as_of
 ),
 {% for source in ("contact", "event") %}
 {{ source }}_days as (
@@ -80,20 +89,23 @@ attribute as (
     -- recorded, or found by one of our own pulls, on an earlier day.
     select customer_key, attribute, value, known_from, known_at, batch_id
     from (
-        select m.customer_key, h.attribute, h.value, h.changed_at as known_at, h.batch_id
-        from pg_temp.member as m
-        join history.customer_changes as h using (customer_key)
-        where h.batch_id <= :batch_id and (h.superseded_by is null or h.superseded_by > :batch_id)
-          and h.attribute = any (array[{{ mutable | map("literal") | join(", ") }}]::text[])
-        union all
-        select m.customer_key, a.name, v.attributes ->> a.name, v.seen_at, v.batch_id
-        from pg_temp.member as m
-        join history.customer_versions as v using (customer_key)
-        cross join unnest(array[{{ mutable | map("literal") | join(", ") }}]::text[]) as a (name)
-        -- Roughly what the last condition asks: nothing is unpacked of versions that our pulls found too late for it.
-        where v.batch_id <= :batch_id and v.seen_at < nba.midnight({{ ":as_of" if tonight else ":settled_on" }} + 1, '{{ zone }}')
-    ) as told
-    cross join lateral (select (known_at at time zone '{{ zone }}')::date + 1 as known_from offset 0) as local
+        select customer_key, attribute, value, known_at, batch_id, (known_at at time zone '{{ zone }}')::date + 1 as known_from
+        from (
+            select m.customer_key, h.attribute, h.value, h.changed_at as known_at, h.batch_id
+            from pg_temp.member as m
+            join history.customer_changes as h using (customer_key)
+            where h.batch_id <= :batch_id and (h.superseded_by is null or h.superseded_by > :batch_id)
+              and h.attribute = any (array[{{ mutable | map("literal") | join(", ") }}]::text[])
+            union all
+            select m.customer_key, a.name, v.attributes ->> a.name, v.seen_at, v.batch_id
+            from pg_temp.member as m
+            join history.customer_versions as v using (customer_key)
+            cross join unnest(array[{{ mutable | map("literal") | join(", ") }}]::text[]) as a (name)
+            -- Roughly what the last condition asks: nothing is unpacked of versions that our pulls found too late for it.
+            where v.batch_id <= :batch_id and v.seen_at < nba.midnight({{ ":as_of" if tonight else ":settled_on" }} + 1, '{{ zone }}')
+        ) as told
+        offset 0
+    ) as local
     where known_from <= {{ ":as_of" if tonight else ":settled_on" }}  -- the day on which the last epoch may start
 ),
 known as (
@@ -135,7 +147,7 @@ ending as (
 ),
 customer as materialized (
     -- One row per customer: everything that is known of them.
-    select m.*, n.first_epoch, n.end_epoch, n.open_epoch
+    select m.*, date '{{ anchor }}' + m.offset_days as grid_start, n.first_epoch, n.end_epoch, n.open_epoch
 {%- for series in series_list %}, {{ series.days }}{% if series.totals %}, {{ series.running }}{% endif %}{% endfor %}
 {%- for column in mutable %}, {{ ("known_" ~ column) | identifier }}{% endfor %}
 {%- for column in changing %}, {{ ("values_" ~ column.column) | identifier }}{% endfor %}
@@ -147,82 +159,132 @@ customer as materialized (
     left join known using (customer_key)
     order by customer_key
 ),
+{% if not tonight %}
+decision as (
+    -- One row per logged decision before as_of.
+    select
+        customer_key,
+        nba.epoch_of(day, date '{{ anchor }}', offset_days, {{ interval }}) as epoch,
+        decided_at,
+        decision_id,
+        action,
+        eligible,
+        propensity
+    from (
+        select
+            m.customer_key,
+            m.offset_days,
+            (d.decided_at at time zone '{{ zone }}')::date as day,
+            d.decided_at,
+            d.decision_id,
+            d.action,
+            d.eligible,
+            d.propensity
+        from pg_temp.member as m
+        join history.decisions as d using (customer_key)
+        where d.batch_id <= :batch_id and (d.superseded_by is null or d.superseded_by > :batch_id)
+        offset 0
+    ) as local
+    where day < :as_of
+),
 happened as (
-    -- One row per customer and epoch with a contact or an event: the outcomes, and the first contact, which is the
-    -- epoch's action where no decision was logged.
+    -- One row per customer and epoch in which anything happened: its first decision, whose action is the epoch's; else
+    -- that of the first contact. Types are the table's.
     select
         customer_key,
         epoch,
-        (array_agg(action order by contacted_at, contact_id) filter (where is_contact))[1] as action,
-        count(*) filter (where is_contact) as contacts,
-        sum(cost)::double precision as cost
+        eligible,
+        propensity,
+        ({{ reward }})::real as reward,
+        coalesce(cost, 0)::real as cost,
+        coalesce(decided, contacted, 0::smallint) as action,
+        contacts::smallint as contacts
 {%- for outcome in outcomes %},
-        {{ "count(*)" if outcome.measure == "count" else "sum(value::numeric)" }} filter (where event_type = {{ outcome.event | literal }})::double precision as {{ outcome.column | identifier }}
+        coalesce(h.{{ outcome.column | identifier }}, 0)::{{ outcome.type }} as {{ outcome.column | identifier }}
 {%- endfor %}
 
     from (
-        select customer_key, epoch, true as is_contact, contacted_at, contact_id, action, cost,
-            null::text as event_type, null::double precision as value
-        from contact
-        union all
-        select customer_key, epoch, false, null, null, null, null, event_type, value from event
-    ) as either
-    group by customer_key, epoch
+        select
+            customer_key,
+            epoch,
+            (array_agg(eligible order by moment, id) filter (where source = 'd'))[1] as eligible,
+            (array_agg(propensity order by moment, id) filter (where source = 'd'))[1]::real as propensity,
+            (array_agg(action order by moment, id) filter (where source = 'd'))[1] as decided,
+            (array_agg(action order by moment, id) filter (where source = 'c'))[1] as contacted,
+            count(*) filter (where source = 'c') as contacts,
+            sum(cost)::double precision as cost
+{%- for outcome in outcomes %},
+            {{ "count(*)" if outcome.measure == "count" else "sum(value::numeric)" }} filter (where event_type = {{ outcome.event | literal }})::double precision as {{ outcome.column | identifier }}
+{%- endfor %}
+
+        from (
+            select 'c'::"char" as source, customer_key, epoch, contacted_at as moment, contact_id as id, action, cost,
+                null::text as event_type, null::double precision as value,
+                null::integer as eligible, null::double precision as propensity
+            from contact
+            union all
+            select 'e', customer_key, epoch, null, null, null, null, event_type, value, null, null from event
+            union all
+            select 'd', customer_key, epoch, decided_at, decision_id, action, null, null, null, eligible, propensity
+            from decision
+        ) as either
+        group by customer_key, epoch
+    ) as h
 ),
-decision as (
-    -- One row per customer and epoch with a logged decision: the first.
-    select distinct on (m.customer_key, epoch) m.customer_key, epoch, d.action, d.eligible, d.propensity
-    from pg_temp.member as m
-    join history.decisions as d using (customer_key)
-    cross join lateral (select (d.decided_at at time zone '{{ zone }}')::date as day offset 0) as local
-    cross join lateral (select nba.epoch_of(day, date '{{ anchor }}', m.offset_days, {{ interval }}) as epoch) as grid
-    where d.batch_id <= :batch_id and (d.superseded_by is null or d.superseded_by > :batch_id)
-      and day < :as_of
-    order by m.customer_key, epoch, d.decided_at, d.decision_id
+{% endif %}
+grid as materialized (
+    -- One row per epoch that any customer may have.
+    select epoch, epoch * {{ interval }} as days
+    from (select min(first_epoch) as first_epoch, max(open_epoch) as open_epoch from customer) as asked
+    cross join lateral generate_series(first_epoch, open_epoch) as epoch
 ),
 epoch as (
     -- One row per customer and epoch of the grid, with how far the customer's past had come before it started.
     select
         k.*,
         g.epoch,
-        b.starts_on
+        k.grid_start + g.days as starts_on,
+        -- Of an open epoch nothing is known yet, not even the decision: it may lie after its start.
+        case when g.epoch < k.open_epoch then 0::smallint end as nothing
 {%- for position in positions %},
-        width_bucket(b.starts_on - {{ position.epochs * interval + 1 }}, k.{{ position.series.days }}) as {{ position.column }}
+        width_bucket(k.grid_start + (g.days - {{ position.epochs * interval + 1 }}), k.{{ position.series.days }}) as {{ position.column }}
 {%- endfor %}
 {%- for column in mutable %},
-        width_bucket(b.starts_on, k.{{ ("known_" ~ column) | identifier }}) as {{ ("at_" ~ column) | identifier }}
+        width_bucket(k.grid_start + g.days, k.{{ ("known_" ~ column) | identifier }}) as {{ ("at_" ~ column) | identifier }}
 {%- endfor %}
 
     from customer as k
-    cross join lateral generate_series(
-        {{ "k.open_epoch" if tonight else "greatest(k.first_epoch, k.from_epoch)" }}, least(k.open_epoch, k.end_epoch)
-    ) as g (epoch)
     cross join lateral (
-        select nba.epoch_date(date '{{ anchor }}', k.offset_days, g.epoch, {{ interval }}) as starts_on
-    ) as b
+        select epoch, days
+        from grid
+        where epoch between {{ "k.open_epoch" if tonight else "greatest(k.first_epoch, k.from_epoch)" }} and least(k.open_epoch, k.end_epoch)
+        offset 0
+    ) as g
     where k.open_epoch >= k.first_epoch
     offset 0
 )
 select
     s.customer_key,
-    -- Of an open epoch not even the decision is known: it may lie after its start.
-    case when s.epoch < s.open_epoch then d.eligible end as eligible,
     {{ conditions }} as conditions,
-    case when s.epoch < s.open_epoch then d.propensity end as propensity,
-    case when s.epoch < s.open_epoch then {{ reward }} end as reward,
-    case when s.epoch < s.open_epoch then coalesce(h.cost, 0) end as cost,
-    s.epoch,
-    case when s.epoch < s.open_epoch then coalesce(d.action, h.action, 0) end as action,
-    case when s.epoch < s.open_epoch then coalesce(h.contacts, 0) end as contacts,
-    s.epoch < s.open_epoch and s.epoch is not distinct from s.end_epoch as done,
+    s.epoch::smallint as epoch{% if not tonight %},
+    cast(:shard as smallint) as shard,
+    h.eligible,
+    h.propensity,
+    coalesce(h.reward, s.nothing) as reward,
+    coalesce(h.cost, s.nothing) as cost,
+    coalesce(h.action, s.nothing) as action,
+    coalesce(h.contacts, s.nothing) as contacts,
+    s.nothing is not null and s.epoch is not distinct from s.end_epoch as done,
     s.split
 {%- for outcome in outcomes %},
-    case when s.epoch < s.open_epoch then coalesce(h.{{ outcome.column | identifier }}, 0) end as {{ outcome.column | identifier }}
+    coalesce(h.{{ outcome.column | identifier }}, s.nothing) as {{ outcome.column | identifier }}
 {%- endfor %}
+{%- endif %}
 {%- for feature in features %},
     {{ feature.expression }} as {{ feature.column | identifier }}
 {%- endfor %}
 
 from epoch as s
-left join happened as h using (customer_key, epoch)
-left join decision as d using (customer_key, epoch)
+{% if not tonight %}
+left join happened as h on h.customer_key = s.customer_key and h.epoch = s.epoch and s.nothing is not null
+{% endif %}
