@@ -75,7 +75,9 @@ class StoredPolicy:
         found = np.full((len(state), n_actions), np.nan, dtype=np.float32)
         found[:, :known] = values_of(self.policy, state, known)
         q = self.policy.q if isinstance(self.policy, ServedPolicy) else None
-        if isinstance(q, ForestQ) and likes is not None and likes.shape[1] == q.catalogue.features.shape[1]:
+        if known == n_actions or likes is None or not isinstance(q, ForestQ):
+            return found
+        if likes.shape[1] == q.catalogue.features.shape[1]:
             found[:, known:] = q.values_beside(state, likes)
         return found
 

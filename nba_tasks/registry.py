@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -115,19 +116,22 @@ def name(programme: Programme, alias: Alias, version: int) -> None:
 
 
 def load(programme: Programme, version: int) -> StoredPolicy:
-    """The policy of a version."""
+    """The policy of a version; versions never change, so that one process opens each once."""
+    client()
+    return _opened(settings().mlflow_tracking_uri, programme.programme, version)
+
+
+@lru_cache(maxsize=4)  # what a night serves, with the policy before and version 0
+def _opened(tracking_uri: str, name: str, version: int) -> StoredPolicy:
     import mlflow
 
     from nba_tasks import policy_store
 
-    client()
     with tempfile.TemporaryDirectory() as folder:
-        model = mlflow.artifacts.download_artifacts(
-            artifact_uri=f"models:/{programme.programme}/{version}", dst_path=folder
-        )
+        model = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=folder)
         found = sorted(Path(model).rglob("policy.json"), key=lambda path: len(path.parts))
         if not found:
-            raise RegistryError(f"version {version} of {programme.programme} holds no policy")
+            raise RegistryError(f"version {version} of {name} holds no policy")
         return policy_store.load(found[0].parent)
 
 

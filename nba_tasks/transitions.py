@@ -184,7 +184,13 @@ class _Build:
             sa.text("delete from nba.transition_shards where programme_id = :programme_id and shard = :shard"),
             self._key(),
         )
-        return 0, self._insert(changed_only=False)
+        written = self._insert(changed_only=False)
+        # Whatever reads the rows reads all of them: it is planned by how many there are, and whose. A night's more do
+        # not matter.
+        self.connection.exec_driver_sql(
+            f"analyze {database.quote_identifier(self.partition)} (customer_key, epoch, split)"
+        )
+        return 0, written
 
     def changes(self, built: _Built) -> tuple[int, int]:
         """Write the rows that changed; returns how many went and how many were written."""
@@ -206,10 +212,6 @@ class _Build:
         parameters = self.parameters()
         read_members(self.connection, parameters, names)
         done = database.execute(self.connection, "transitions/build", parameters, **names)
-        # Whatever reads the rows reads all of them: it is planned by how many there are, and whose.
-        self.connection.exec_driver_sql(
-            f"analyze {database.quote_identifier(self.partition)} (customer_key, epoch, split)"
-        )
         return int(done.rowcount)
 
     def record(self, rows: int, seconds: float) -> None:

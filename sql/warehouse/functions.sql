@@ -44,7 +44,8 @@ language sql immutable parallel safe as $$
     select case
         when lower(value) in ('true', 't', 'yes', 'y', 'on') then 1
         when lower(value) in ('false', 'f', 'no', 'n', 'off') then 0
-        when value ~ '^[-+]?([0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})$' then value::real
+        -- Most numbers; so short that a real can hold them.
+        when length(value) <= 30 and value ~ '^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)$' then value::real
         -- What a real cannot hold raises an error: too near to zero is zero, too far from it is no number.
         when value ~ '^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?$' then case
             when abs(value::numeric) < 1e-37 then 0
