@@ -17,7 +17,7 @@ export PYTHONUNBUFFERED := 1
 export GX_ANALYTICS_ENABLED := false
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity bench study-gate study-hillstrom study-tutorial study-harm study-missed study-learning bench-gate season
+.PHONY: help setup demo demo-once down clean test test-slow lint format lock hillstrom study-loop bench-capacity bench study-gate study-hillstrom study-tutorial study-harm study-missed study-learning bench-gate season season-postgres
 
 help: ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -100,6 +100,9 @@ study-loop: setup ## learn and gate where the truth is known: STUDY=testbed or s
 
 season: setup ## half a year of the whole loop against three other ways to choose; QUICK=1; SEASONS=200; MINUTES=7: then go on later
 	@$(BIN)/python -m bench.season $(if $(QUICK),--quick) $(if $(SEASONS),--seasons $(SEASONS)) $(if $(MINUTES),--minutes $(MINUTES))
+
+season-postgres: setup ## a season through Postgres and the real steps: the lists are those of the fast path; WEEKS=5
+	@$(BIN)/python -W ignore -m bench.season_postgres $(if $(WEEKS),--weeks $(WEEKS))
 
 bench-capacity: setup ## prices and the draw for a large night under capacities and a budget: CUSTOMERS=1900000
 	@$(BIN)/python -m bench.capacity --customers $(or $(CUSTOMERS),1900000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.replicates import Record
-from bench.season_world import Decisions, Due, Life, in_order, transitions
+from bench.season_world import Decisions, Due, Life, grid_of, in_order, transitions
 from bench.study_loop import catalogue_of, programme_of
 from nba_tasks import realised
 from nba_tasks.arms import BUSINESS_AS_USUAL, SERVED
@@ -27,6 +28,7 @@ from nba_tasks.programme import Programme
 from nba_tasks.realised import Decided
 from nba_tasks.simulators import sales_channels
 from nba_tasks.simulators.channels_world import MAIL, UNSUBSCRIBE, logging_policy
+from nba_tasks.simulators.choice import published
 from nba_tasks.simulators.market import DEFAULT
 from nba_tasks.train import fit_values
 from nba_tasks.trial import Side
@@ -36,6 +38,8 @@ WEEKS = 26
 SPLITS: tuple[Split, ...] = ("learn", "select", "gate")
 
 GROW_ROWS = 30_000
+SEED = 0
+"""Of learning, as the training DAG has it."""
 
 TURNED = replace(DEFAULT, mail_effect=0.034, phone_effect=0.02, fatigue=0.8, irritation=1.0)
 """A market that turns: letters and calls at the low end of the simulator's ranges, weariness at the high end."""
@@ -59,6 +63,10 @@ class Setting:
         time, having been unknown to the CRM team.
     luck : int
         Futures in which the truth of a promotion is measured.
+    stagger : bool
+        Whether the customers' weeks begin on different days.
+    gate : pairs of str and number
+        Settings of the gate that differ from the programme file's.
     """
 
     name: str
@@ -70,6 +78,8 @@ class Setting:
     retires: int | None = None
     adds: int | None = None
     luck: int = 2
+    stagger: bool = True
+    gate: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,9 +104,7 @@ class Champion:
         found = usual
         for layer in self.layers:
             policy, known = layer.policy, without(eligible, layer.unknown)
-            # Where nothing new has come the log supports what business as usual does.
-            alike = policy.behaviour is policy.incumbent
-            support = usual if alike else policy.behaviour.probabilities(state, known)
+            support = policy.behaviour.probabilities(state, known)
             found = policy.serve(policy.q.values(state), support, found, known)
         return found
 
@@ -129,6 +137,12 @@ class Season:
     def ours(self) -> Life:
         return self.lives["ours"]
 
+    def drawn_by(self, epoch: int, future: str = "") -> Floats:
+        """The number that decides each customer's draw in an epoch: the one that publishing takes."""
+        programme, grid = self.programme, self.ours.grid
+        salt = f"{programme.salt}|{date_of(programme, epoch)}{future}"
+        return uniforms(programme.programme, "draw", salt, grid.customer.tolist())
+
     # The week ------------------------------------------------------------------------------------------------------
 
     def week(self, number: int, first: int) -> None:
@@ -146,9 +160,10 @@ class Season:
         if number % setting.every == 0:
             self.train(number)
         self.look(number, epoch)
+        drawn_by = self.drawn_by(epoch)
         for name, life in self.lives.items():
             due = life.due(epoch)
-            life.answer(due, self.chosen(name, due))
+            life.answer(due, self.chosen(name, due), drawn_by)
 
     @property
     def unknown(self) -> frozenset[int]:
@@ -189,10 +204,10 @@ class Season:
         data = transitions(log, self.ours.retired)
         usual = np.concatenate(self.usual)[in_order(log)]
         split = self.part[data.customer]
-        unknown, behaviour, likely = self._what_the_log_knows(data, usual, split == 0)
+        unknown, behaviour, likely = self._what_the_log_knows(data, split == 0)
         data = data.without(np.isin(np.arange(data.n_actions), sorted(unknown)))
         learn = data.rows(split == 0)
-        fitted = fit_values(programme, learn, self.catalogue, likely[split == 0], self.seed + number)
+        fitted = fit_values(programme, learn, self.catalogue, likely[split == 0], SEED)
         if self.myopic is None:
             self.myopic = LookAlikes.fit(fitted.q, learn, programme.learning.discount)
         layers = programme.layers
@@ -222,16 +237,13 @@ class Season:
             self.champion = promoted
         self.events.append(event)
 
-    def _what_the_log_knows(
-        self, data: Transitions, usual: Floats, learn: BoolArray
-    ) -> tuple[frozenset[int], BehaviourModel, Floats]:
+    def _what_the_log_knows(self, data: Transitions, learn: BoolArray) -> tuple[frozenset[int], BehaviourModel, Floats]:
         """Actions that are too new, the model of what the log would have done, and its probabilities in every row."""
-        if self.setting.adds is None:
-            return frozenset(), self.behaviour, usual
         taught = data.rows(learn)
-        too_new = taught.decisions_for()[MAIL] < self.programme.layers.new_until
+        added = self.setting.adds is not None
+        too_new = added and taught.decisions_for()[MAIL] < self.programme.layers.new_until
         unknown = frozenset({MAIL} if too_new else ())
-        behaviour = BehaviourModel.fit(taught, self.seed)
+        behaviour = BehaviourModel.fit(taught, SEED)
         return unknown, behaviour, behaviour.probabilities(data.state, without(data.eligible_target, unknown))
 
     def _side(self, data: Transitions, chosen: BoolArray, likely: Floats, incumbent: Floats, q: Floats) -> Side:
@@ -266,7 +278,8 @@ class Season:
                 for step in range(horizon):
                     due = life.due(first + step)
                     usual = self.as_usual(due)
-                    made = life.answer(due, policy.wishes(usual, due.state, due.eligible))
+                    drawn_by = self.drawn_by(first + step, f"|{future}")
+                    made = life.answer(due, policy.wishes(usual, due.state, due.eligible), drawn_by)
                     total[due.rows] += discount**step * self.worth(made)
                 returns.append(total)
             rows = np.flatnonzero(there)
@@ -319,37 +332,57 @@ def play_season(setting: Setting, number: int) -> Record:
         `weeks`, by way of choosing: value, contacts by channel, cost, unsubscribes, decisions of each week; `events`:
         gates that were opened, promotions with their promise and truth, demotions.
     """
-    seed = 7_000 + number
-    programme = programme_of("sales_channels")
-    learning = programme.learning.model_copy(update={"trees": setting.trees, "grow_rows": GROW_ROWS})
-    programme = programme.model_copy(update={"learning": learning})
+    season, first = begin(setting, number)
+    for week in range(WEEKS):
+        season.week(week, first)
+    weeks = {name: [_figures(season, made) for made in life.log[-WEEKS:]] for name, life in season.lives.items()}
+    return {"weeks": weeks, "events": season.events}
+
+
+OTHERS = ("business as usual", "myopic", "everyone")
+
+
+def begin(setting: Setting, number: int) -> tuple[Season, int]:
+    """A season behind its first half-year, which the CRM team decided; and the epoch in which it begins."""
+    seed, programme = 7_000 + number, programme_for(setting, number)
     catalogue = catalogue_of(programme, sales_channels.catalogue(), sales_channels.AS_OF)
-    ours = Life.of(setting.customers, seed, DEFAULT)
+    ours = Life.of(grid_of(setting.customers, seed, DEFAULT, programme), seed, DEFAULT)
     if setting.adds is not None:
         ours.retired.add(MAIL)
     first = int(ours.grid.first.min()) + WEEKS
     usual = logging_policy(DEFAULT)
     for epoch in range(first - WEEKS, first):
         due = ours.due(epoch)
-        ours.answer(due, usual(due.state, due.eligible))
-    ids = [f"{seed}/{i}" for i in range(setting.customers)]
-    shares = programme.splits
-    part = np.searchsorted(
-        [shares.learn, shares.learn + shares.select], uniforms("season", "split", "1", ids), side="right"
-    )
-    arm = np.where(uniforms("season", "arm", "1", ids) < setting.usual, BUSINESS_AS_USUAL, SERVED)
+        ours.answer(due, published(usual(due.state, due.eligible), due.eligible))
+    customers, splits = ours.grid.customer.tolist(), programme.splits
+    split, arm = (uniforms(programme.programme, purpose, programme.salt, customers) for purpose in ("split", "arm"))
+    part = np.searchsorted([splits.learn, splits.learn + splits.select], split, side="right")
+    arms = np.where(arm < programme.arms.business_as_usual, BUSINESS_AS_USUAL, SERVED)
     history = transitions(ours.log, set())
-    behaviour = BehaviourModel.fit(history.rows(part[history.customer] == 0), seed=seed)
+    behaviour = BehaviourModel.fit(history.rows(part[history.customer] == 0), SEED)
     lives = {"ours": ours} | {name: ours.branch() for name in OTHERS}
-    season = Season(setting, seed, programme, catalogue, lives, arm, part, behaviour)
+    season = Season(setting, seed, programme, catalogue, lives, arms, part, behaviour)
     season.usual = [season.as_usual(made) for made in ours.log]
-    for week in range(WEEKS):
-        season.week(week, first)
-    weeks = {name: [_figures(season, made) for made in life.log[-WEEKS:]] for name, life in lives.items()}
-    return {"weeks": weeks, "events": season.events}
+    return season, first
 
 
-OTHERS = ("business as usual", "myopic", "everyone")
+def programme_for(setting: Setting, number: int) -> Programme:
+    """The demo's programme file at a season's size; a salt of its own gives every season other splits and draws."""
+    shipped = programme_of("sales_channels")
+    learning = shipped.learning.model_dump() | {"trees": setting.trees, "grow_rows": GROW_ROWS}
+    changes = {
+        "learning": learning,
+        "arms": {"business_as_usual": setting.usual},
+        "grid": shipped.grid.model_dump() | {"stagger": setting.stagger},
+        "gate": shipped.gate.model_dump() | dict(setting.gate),
+        "salt": f"season {number}",
+    }
+    return Programme.model_validate(shipped.model_dump() | changes)
+
+
+def date_of(programme: Programme, epoch: int) -> dt.date:
+    """The day on which an epoch begins for customers whose grid is not shifted."""
+    return programme.grid.anchor + epoch * dt.timedelta(days=programme.grid.interval_days)
 
 
 def _figures(season: Season, made: Decisions) -> dict[str, float]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nba_tasks.dataset import OPEN, BoolArray, Transitions
 from nba_tasks.drawing import draw
+from nba_tasks.hashing import hash63
 from nba_tasks.policy import Floats
+from nba_tasks.programme import Programme
 from nba_tasks.simulators import channels_world as world_
 from nba_tasks.simulators import sales_channels
 from nba_tasks.simulators.channels_world import UNSUBSCRIBE
@@ -45,15 +47,42 @@ class Decisions:
     done: BoolArray
 
 
+@dataclass(frozen=True)
+class Answers:
+    """How one epoch was decided, of shape (n, n_actions), and when its customers answered."""
+
+    probability: Floats
+    week: world_.Week
+
+
+BUCKETS = 1024
+"""Of customers, in the warehouse: keys follow them."""
+
+
+def grid_of(customers: int, seed: int, market: Market, programme: Programme) -> sales_channels.Grid:
+    """The simulator's customers in the order of their keys in the warehouse; as many as asked for."""
+    grid = sales_channels.grid_of(customers, seed, sales_channels.AS_OF, market)
+
+    def key(customer: int) -> tuple[int, str]:
+        return hash63(programme.programme, "shard", programme.salt, customer) % BUCKETS, str(customer)
+
+    grid = replace(grid, customer=np.array(sorted(grid.customer.tolist(), key=key)))
+    if programme.grid.stagger:
+        return grid
+    return replace(grid, offset=np.zeros_like(grid.offset), created=grid.created - grid.offset)
+
+
 @dataclass
 class Life:
     """A population from its first week on.
 
     Attributes
     ----------
+    start : World
+        As the customers were before their first week.
     retired : set of int
         Actions that the catalogue does not hold: no longer, or not yet.
-    log : list of Decisions
+    log, answers : lists
         An entry for each epoch, in order.
     """
 
@@ -61,17 +90,19 @@ class Life:
     seed: int
     grid: sales_channels.Grid
     world: world_.World
+    start: world_.World
     retired: set[int] = field(default_factory=set)
     log: list[Decisions] = field(default_factory=list)
+    answers: list[Answers] = field(default_factory=list)
 
     @classmethod
-    def of(cls, customers: int, seed: int, market: Market) -> Life:
-        grid = sales_channels.grid_of(customers, seed, sales_channels.AS_OF, market)
-        return cls(market, seed, grid, world_.population(customers, seed, market))
+    def of(cls, grid: sales_channels.Grid, seed: int, market: Market) -> Life:
+        world = world_.population(len(grid.customer), seed, market)
+        return cls(market, seed, grid, world, deepcopy(world))
 
     def branch(self) -> Life:
         """The same customers, whose future may differ from now on; without their log."""
-        return Life(self.market, self.seed, self.grid, deepcopy(self.world), set(self.retired))
+        return Life(self.market, self.seed, self.grid, deepcopy(self.world), self.start, set(self.retired))
 
     def due(self, epoch: int) -> Due:
         """Who is decided for."""
@@ -82,10 +113,16 @@ class Life:
         eligible[:, sorted(self.retired)] = False
         return Due(epoch, rows, world_.state_of(part, self.grid.start(epoch)[rows]), eligible, possible)
 
-    def answer(self, due: Due, probability: Floats) -> Decisions:
-        """Draw everybody's action, play the epoch, and append it to the log."""
+    def answer(self, due: Due, probability: Floats, drawn_by: Floats | None = None) -> Decisions:
+        """Draw everybody's action, play the epoch, and append it to the log.
+
+        Parameters
+        ----------
+        drawn_by : array of shape (n_customers,), optional
+            The number in [0, 1) that decides each customer's draw; the simulator's own by default.
+        """
         uniform, normal = (draw[due.rows] for draw in world_.draws(self.seed, due.epoch, len(self.world.alive)))
-        action = draw(probability, uniform[:, world_.DRAW_ACTION])
+        action = draw(probability, uniform[:, world_.DRAW_ACTION] if drawn_by is None else drawn_by[due.rows])
         part, start = self.world.rows(due.rows), self.grid.start(due.epoch)[due.rows]
         week = world_.play(part, action, start, uniform, normal, self.market)
         self.world.put(due.rows, part)
@@ -103,6 +140,7 @@ class Life:
             done=week.occurred[:, UNSUBSCRIBE].copy(),
         )
         self.log.append(decisions)
+        self.answers.append(Answers(probability, week))
         return decisions
 
 

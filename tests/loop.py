@@ -90,7 +90,7 @@ def install(
     return Installation(databases, programme, as_of)
 
 
-def connect(made: Installation, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def connect(made: Installation | Databases, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Let the steps find these databases, and an MLflow store of the test's own (real, without a server)."""
     url = {"hide_password": False}
     monkeypatch.setenv("NBA_CRM_URL", made.crm.url.render_as_string(**url))

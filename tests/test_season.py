@@ -18,7 +18,8 @@ from nba_tasks.simulators.market import DEFAULT
 
 def lived(customers: int, seed: int, weeks: int) -> Life:
     """The CRM team's own contacts, for some weeks."""
-    life = Life.of(customers, seed, DEFAULT)
+    grid = sales_channels.grid_of(customers, seed, sales_channels.AS_OF, DEFAULT)
+    life = Life.of(grid, seed, DEFAULT)
     first, policy = int(life.grid.first.min()), logging_policy(DEFAULT)
     for epoch in range(first, first + weeks):
         due = life.due(epoch)

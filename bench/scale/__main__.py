@@ -14,13 +14,13 @@ and says which step it was in.
 from __future__ import annotations
 
 import datetime as dt
-import os
 import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bench.installation import installation
 from bench.scale import floors, night, world
 from bench.scale.meter import Meter
 from bench.scale.progress import Progress
@@ -36,32 +36,14 @@ def measure(scale: float, folder: Path, *, fill_only: bool = False) -> Run:
     progress = Progress(folder / "progress.json", scale)
     if progress.finished:
         return progress.run
-    embedded = EmbeddedServer(folder / "pg")
-    server = embedded.start()
-    try:
-        server.ensure_databases(["crm", "warehouse"])
-        _connect(server.database_url("crm"), server.database_url("warehouse"), folder)
+    with installation(folder) as embedded:
         _fill(scale, progress)
         if not fill_only:
             _play(scale, embedded, folder, progress)
             progress.finish()
-    finally:
-        embedded.stop()
     if progress.finished:
         shutil.rmtree(folder / "pg")
     return progress.run
-
-
-def _connect(crm: str, warehouse: str, folder: Path) -> None:
-    """Let the steps find these databases, and an MLflow store of the bench's own."""
-    os.environ |= {
-        "NBA_CRM_URL": crm,
-        "NBA_WAREHOUSE_URL": warehouse,
-        "NBA_HOME": str(folder),
-        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
-    }
-    os.chdir(folder)  # without a server MLflow keeps artefacts in the working directory
-    settings.cache_clear()
 
 
 def _fill(scale: float, progress: Progress) -> None:
@@ -130,7 +112,6 @@ def main(
 ) -> None:
     """Play and measure; exits 1 where a target falls short."""
     folder, kept = folder.resolve(), record.resolve() if record else None
-    here = Path.cwd()
     sizes = [size for size in (scale / 10 if linear else None, scale) if size]
     try:
         runs = [measure(size, folder / f"{size:g}", fill_only=fill_only) for size in sizes]
@@ -138,8 +119,6 @@ def main(
         partial = Progress(folder / f"{scale:g}" / "progress.json", scale).run
         print(f"cut off; started again, it goes on from here:\n\n{markdown(partial, None)}", flush=True)
         raise
-    finally:
-        os.chdir(here)
     if fill_only:
         return
     run, tenth = runs[-1], runs[0] if linear else None
