@@ -9,7 +9,8 @@ week), and with a contact to everybody who may have one. Learner, mix, gate, lay
 outcomes are the product's own functions; only the databases are left out, and a proposed demotion is followed at once.
 
 Where letters are added the CRM team knows none of them, before and after; our lists draw them for a few by chance until
-they are known well enough to be learned about.
+they are known well enough to be learned about. Where the CRM team kept no propensities, those of its half-year are
+estimated, our lists' are logged, and a person approves what the gate would promote.
 
 A promotion's truth is measured when it is made: everybody plays a window under the candidate and under the policy in
 use, in futures of the same luck. `--quick` trains once a quarter instead of every week, and plays few seasons.
@@ -48,14 +49,16 @@ PICTURE = REPOSITORY / "docs" / "images" / "season.png"
 LINES = ("ours", *OTHERS)
 
 
-def settings(quick: bool) -> tuple[Setting, Setting, Setting, Setting]:
-    """The market as it is, one that turns, one from which letters are retired, and one into which they come."""
+def settings(quick: bool) -> tuple[Setting, Setting, Setting, Setting, Setting]:
+    """The market as it is, one that turns, one from which letters are retired, and one into which they come; and a CRM
+    team that kept no propensities."""
     every, name = (13, "_quick") if quick else (1, "")
     return (
         Setting(f"season{name}", every=every),
         Setting(f"turn{name}", every=every, turns=TURN),
         Setting(f"retirement{name}", every=every, retires=RETIREMENT),
         Setting(f"addition{name}", every=every, adds=ADDITION),
+        Setting(f"unlogged{name}", every=every, unlogged=True),
     )
 
 
@@ -83,12 +86,16 @@ def clopper_pearson_upper(found: int, of: int, confidence: float = 0.95) -> floa
 
 
 def targets(
-    seasons: Sequence[Record], turned: Sequence[Record], retired: Sequence[Record], added: Sequence[Record]
+    seasons: Sequence[Record],
+    turned: Sequence[Record],
+    retired: Sequence[Record],
+    added: Sequence[Record],
+    unlogged: Sequence[Record],
 ) -> list[Target]:
     """The promises, as far as seasons were played."""
     found = []
     if seasons:
-        made = promotions([*seasons, *turned, *retired, *added])
+        made = promotions([*seasons, *turned, *retired, *added, *unlogged])
         harmful = sum(event["true"][0] < 0 for event in made)
         share = float(np.mean([bool(promotions([season])) for season in seasons]))
         gain = float(np.median([over_usual(season, "ours") for season in seasons]))
@@ -109,6 +116,8 @@ def targets(
         found.append(Target("season_letters_after_retirement", letters, 0, at_most=True))
     if added:
         found.append(Target("season_addition_later", pooled(added, ADDITION + LATER, WEEKS), 0.0, strict=True))
+    if unlogged:
+        found.append(Target("season_unlogged_later", pooled(unlogged, LATER, WEEKS), 0.0, strict=True))
     return found
 
 
@@ -228,13 +237,14 @@ def main(
     turns: Annotated[int | None, typer.Option(min=0, help="seasons in which the market turns")] = None,
     retirements: Annotated[int | None, typer.Option(min=0, help="seasons in which letters are retired")] = None,
     additions: Annotated[int | None, typer.Option(min=0, help="seasons in which letters are new")] = None,
+    unlogged: Annotated[int | None, typer.Option(min=0, help="seasons behind a log without propensities")] = None,
     minutes: Annotated[float | None, typer.Option(help="stop after so many, and go on from there next time")] = None,
     processes: Annotated[int, typer.Option(min=1)] = 2,
     picture: Annotated[Path, typer.Option(help="where the picture goes")] = PICTURE,
 ) -> None:
     """Play seasons; exits 1 where a target falls short, 75 where seasons are left."""
-    asked = (seasons, turns, retirements, additions)
-    usual = (3, 1, 1, 1) if quick else (200, 30, 10, 10)
+    asked = (seasons, turns, retirements, additions, unlogged)
+    usual = (3, 1, 1, 1, 1) if quick else (200, 30, 10, 10, 10)
     counts = [given if wanted is None else wanted for wanted, given in zip(asked, usual, strict=True)]
     played = settings(quick)
     points = [

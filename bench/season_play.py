@@ -19,6 +19,7 @@ from nba_tasks.arms import BUSINESS_AS_USUAL, SERVED
 from nba_tasks.bounds import Clusters
 from nba_tasks.candidate import Trial
 from nba_tasks.dataset import BoolArray, Catalogue, FloatArray, Transitions
+from nba_tasks.gate import BeforeContact
 from nba_tasks.hashing import uniforms
 from nba_tasks.learners.behaviour import BehaviourModel
 from nba_tasks.learners.look_alikes import NAMES, LookAlikes
@@ -41,6 +42,9 @@ GROW_ROWS = 30_000
 SEED = 0
 """Of learning, as the training DAG has it."""
 
+CONTACTED = 9.5 / 24
+"""When contacts are made, in days after the epoch's start; events come later in the day."""
+
 TURNED = replace(DEFAULT, mail_effect=0.034, phone_effect=0.02, fatigue=0.8, irritation=1.0)
 """A market that turns: letters and calls at the low end of the simulator's ranges, weariness at the high end."""
 
@@ -61,6 +65,8 @@ class Setting:
     turns, retires, adds : int or None
         Week of the season in which the market turns, or letters leave the catalogue; or come into it for the first
         time, having been unknown to the CRM team.
+    unlogged : bool
+        Whether the CRM team kept no propensities: those of its half-year are estimated.
     luck : int
         Futures in which the truth of a promotion is measured.
     stagger : bool
@@ -77,6 +83,7 @@ class Setting:
     turns: int | None = None
     retires: int | None = None
     adds: int | None = None
+    unlogged: bool = False
     luck: int = 2
     stagger: bool = True
     gate: tuple[tuple[str, float], ...] = ()
@@ -223,7 +230,7 @@ class Season:
         self.champion.attempts += 1
         verdict = trial.verdict
         deciding = verdict.deciding
-        assert deciding is not None, "every propensity was logged"
+        assert deciding is not None, "every propensity is known or estimated"
         event = {
             "week": number,
             "verdict": verdict.verdict,
@@ -258,6 +265,16 @@ class Season:
             incumbent=incumbent[chosen],
             incumbent_wished=incumbent[chosen],
             incumbent_value=np.full(incumbent[chosen].shape, np.nan),
+            before_contact=self._before_contact(rows) if self.setting.unlogged else None,
+        )
+
+    def _before_contact(self, rows: Transitions) -> BeforeContact:
+        """Nobody answers a contact before it was made, at half past nine on the epoch's first day."""
+        undecided = np.isnan(rows.propensity) & ~rows.open
+        return BeforeContact(
+            starts_on=self.ours.grid.offset[rows.customer] + rows.epoch * self.programme.grid.interval_days,
+            moment=np.where(undecided, CONTACTED, np.nan),
+            happened=np.zeros((len(rows), 2)),
         )
 
     def truth(self, candidate: Champion, number: int) -> tuple[float, float]:
@@ -354,6 +371,8 @@ def begin(setting: Setting, number: int) -> tuple[Season, int]:
     for epoch in range(first - WEEKS, first):
         due = ours.due(epoch)
         ours.answer(due, published(usual(due.state, due.eligible), due.eligible))
+    if setting.unlogged:
+        ours.log = [replace(made, propensity=np.full(len(made.action), np.nan)) for made in ours.log]
     customers, splits = ours.grid.customer.tolist(), programme.splits
     split, arm = (uniforms(programme.programme, purpose, programme.salt, customers) for purpose in ("split", "arm"))
     part = np.searchsorted([splits.learn, splits.learn + splits.select], split, side="right")

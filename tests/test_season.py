@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench import season
-from bench.season_play import OTHERS, WEEKS, Setting, play_season
+from bench.season_play import OTHERS, WEEKS, Setting, begin, play_season
 from bench.season_world import Life, transitions
 from nba_tasks.simulators import sales_channels
 from nba_tasks.simulators.channels_world import MAIL, logging_policy
@@ -77,6 +77,17 @@ def test_what_is_new_is_drawn_by_chance_until_it_is_known() -> None:
     assert 0.02 < share < 0.1
 
 
+@pytest.mark.slow
+def test_a_team_that_kept_no_propensities_has_a_season_too() -> None:
+    """The half-year's are estimated, the season's are logged, and the gate judges by both."""
+    found = play_season(Setting("test", customers=1_000, every=13, trees=5, unlogged=True), 0)
+    assert {event["verdict"] for event in found["events"]} <= {"DEFER", "REJECT", "PROMOTE", "DEMOTE"}
+    season_, first = begin(Setting("test", customers=200, trees=5, unlogged=True), 0)
+    due = season_.ours.due(first)
+    season_.ours.answer(due, season_.chosen("ours", due), season_.drawn_by(first))
+    assert [np.isnan(made.propensity).all() for made in season_.ours.log] == [True] * WEEKS + [False]
+
+
 def record(ours: float, usual: float, events: list[dict[str, Any]], *, after: float | None = None) -> dict[str, Any]:
     """A season whose lines earn the same every week; `after`: what ours earns from the turn on."""
 
@@ -104,7 +115,7 @@ def test_targets_by_hand() -> None:
         record(13, 10, [promotion(0.1)]),
         record(10, 10, []),
     ]
-    found = {target.name: target for target in season.targets(seasons, [], [], [])}
+    found = {target.name: target for target in season.targets(seasons, [], [], [], [])}
     assert found["season_harmful_promotions"].figure == pytest.approx(0.8647, abs=1e-4)
     assert found["season_promoted"].figure == 0.75
     assert found["season_gain_over_usual"].figure == pytest.approx(0.15)
@@ -119,14 +130,14 @@ def test_a_turn_is_survived_by_demotion_or_by_gain() -> None:
     gone = record(12, 10, [{"verdict": "DEMOTE", "week": season.TURN + 3, "why": "it loses"}], after=9)
     gains = record(12, 10, [], after=11)
     for seasons, soon, later in (([loses], False, False), ([gone], True, False), ([gains], True, True)):
-        found = {target.name: target for target in season.targets([], seasons, [], [])}
+        found = {target.name: target for target in season.targets([], seasons, [], [], [])}
         assert found["season_turn_soon"].holds == soon
         assert found["season_turn_later"].holds == later
 
 
 def test_what_was_added_has_to_pay_in_the_end() -> None:
     for after, holds in ((11, True), (9, False)):
-        (target,) = season.targets([], [], [], [record(10, 10, [], after=after)])
+        (target,) = season.targets([], [], [], [record(10, 10, [], after=after)], [])
         assert (target.name, target.holds) == ("season_addition_later", holds)
 
 
