@@ -139,7 +139,7 @@ $(PEERS)/.installed: bench/peers-requirements.txt $(INSTALLED)
 	touch $@
 
 .PHONY: bench-peers
-bench-peers: $(PEERS)/.installed ## d3rlpy's policies beside ours, in an environment of its own; QUICK=1; MINUTES=7: then go on later
+bench-peers: $(PEERS)/.installed ## policies of d3rlpy, and estimates of d3rlpy, SCOPE-RL and OBP, beside ours; QUICK=1; MINUTES=7: then go on later
 	@PYTHONPATH=. $(PEERS)/bin/python -W ignore -m bench.peers $(if $(QUICK),--quick) $(if $(MINUTES),--minutes $(MINUTES))
 
 .PHONY: bench-learning
