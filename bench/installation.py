@@ -1,4 +1,4 @@
-"""Databases of a bench's own: an embedded server, an empty CRM and warehouse, and an MLflow store in one folder."""
+"""Databases of a bench's own: an embedded server, a CRM and a warehouse, and an MLflow store in one folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nba_tasks.stack.postgres import EmbeddedServer
 @contextmanager
 def installation(folder: Path) -> Iterator[EmbeddedServer]:
     """Start the server, and let the product's steps find its databases until the block ends; the data stays."""
-    here, embedded = Path.cwd(), EmbeddedServer(folder / "pg")
+    here, before, embedded = Path.cwd(), dict(os.environ), EmbeddedServer(folder / "pg")
     server = embedded.start()
     try:
         server.ensure_databases(["crm", "warehouse"])
@@ -29,4 +29,7 @@ def installation(folder: Path) -> Iterator[EmbeddedServer]:
         yield embedded
     finally:
         os.chdir(here)
+        os.environ.clear()
+        os.environ |= before
+        settings.cache_clear()
         embedded.stop()

@@ -56,6 +56,8 @@ class Setting:
     Attributes
     ----------
     name : str
+    first : int
+        Number of its first season: no other setting's seasons have the same customers.
     customers : int
     every : int
         Weeks between two trainings.
@@ -76,6 +78,7 @@ class Setting:
     """
 
     name: str
+    first: int = 0
     customers: int = 8_000
     every: int = 1
     trees: int = 12
@@ -361,6 +364,7 @@ OTHERS = ("business as usual", "myopic", "everyone")
 
 def begin(setting: Setting, number: int) -> tuple[Season, int]:
     """A season behind its first half-year, which the CRM team decided; and the epoch in which it begins."""
+    number += setting.first
     seed, programme = 7_000 + number, programme_for(setting, number)
     catalogue = catalogue_of(programme, sales_channels.catalogue(), sales_channels.AS_OF)
     ours = Life.of(grid_of(setting.customers, seed, DEFAULT, programme), seed, DEFAULT)
@@ -391,7 +395,7 @@ def programme_for(setting: Setting, number: int) -> Programme:
     learning = shipped.learning.model_dump() | {"trees": setting.trees, "grow_rows": GROW_ROWS}
     changes = {
         "learning": learning,
-        "arms": {"business_as_usual": setting.usual},
+        "arms": {"business_as_usual": setting.usual, "holdout": 0.0},
         "grid": shipped.grid.model_dump() | {"stagger": setting.stagger},
         "gate": shipped.gate.model_dump() | dict(setting.gate),
         "salt": f"season {number}",

@@ -2,11 +2,12 @@
 
     python -m bench.season_postgres [--weeks 26]
 
-The CRM holds what the season's customers did, week by week: contacts that the campaign list asked for, events, consents
-withdrawn. Every week is pulled, merged and cut into transitions; a policy is learned, held before the gate, and
-approved if the gate says so; everybody due is scored, and the list is published. The fast path plays the same week from
-its arrays. Only the date is simulated; Great Expectations is left out, the data being known to be good, and so is the
-look at outcomes. The gate's thresholds are such that 2,000 customers can pass it.
+The CRM holds what the season's customers did, week by week: contacts, events, consents withdrawn. (While both sides
+agree it makes no difference whose list the contacts follow: they follow the fast path's.) Every week is pulled, merged
+and cut into transitions; a policy is learned, held before the gate, and approved if the gate says so; everybody due is
+scored, and the list is published. The fast path plays the same week from its arrays. Only the date is simulated; Great
+Expectations is left out, the data being known to be good, and so is the look at outcomes. The gate's thresholds are
+such that 2,000 customers can pass it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from bench.targets import Target, conclude
 from nba_tasks import database, history, ledger, publish, pull, review, score, train, transitions, trial
 from nba_tasks.programme import Programme
 from nba_tasks.settings import settings
-from nba_tasks.simulators.channels_world import ACTIONS, EVENTS
+from nba_tasks.simulators.channels_world import ACTIONS, EVENTS, INTERVAL
 from nba_tasks.simulators.crm import create_contract, write_history
 from nba_tasks.simulators.market import CHANNELS
 from nba_tasks.simulators.sales_channels import Simulation
@@ -55,7 +56,7 @@ class Compared:
     decisions : int
         Customers whom either side decided for.
     differ : int
-        Customers who got another action, or whom one side left out.
+        Customers who got another action, in the decisions or on the campaign list, or whom one side left out.
     apart : float
         The largest difference between the probabilities of a drawn action.
     """
@@ -118,15 +119,21 @@ def night(crm: Engine, warehouse: Engine, programme: Programme, as_of: dt.date) 
 
 
 def published(crm: Engine, as_of: dt.date) -> pd.DataFrame:
-    """The night's decisions as the CRM holds them: `customer`, `action`, and its `probability`."""
+    """The night's decisions in the CRM: `customer`, `action`, its `probability`, and what is to be `sent`."""
     query = """
-        select customer_id::bigint as customer, action_id, probabilities[array_position(eligible_actions, action_id)]
-        from decisions where decision_id like :night order by 1
+        select d.customer_id::bigint as customer, d.action_id, l.action_id as sent,
+            d.probabilities[array_position(d.eligible_actions, d.action_id)] as probability
+        from decisions as d
+        left join campaign_list as l using (decision_id)
+        where d.decision_id like :night
+        order by 1
     """
     with crm.connect() as connection:
-        rows = connection.execute(sa.text(query), {"night": f"%/{as_of}/%"}).all()
-    found = pd.DataFrame(rows, columns=["customer", "action", "probability"])
-    return found.assign(action=[ACTIONS.index(action) for action in found["action"]])
+        rows = connection.execute(sa.text(query), {"night": f"%/{as_of}/%"}).mappings().all()
+    found = pd.DataFrame(rows)
+    number = {action: index for index, action in enumerate(ACTIONS)}
+    # Who is on no campaign list gets no contact.
+    return found.assign(action=found["action_id"].map(number), sent=found["sent"].map(number).fillna(0).astype(int))
 
 
 def mine_of(season: Season, made: Decisions) -> pd.DataFrame:
@@ -142,7 +149,7 @@ def compared(week: int, verdicts: tuple[str, str], mine: pd.DataFrame, listed: p
         week=week,
         verdicts=verdicts,
         decisions=len(both),
-        differ=int((both["action"] != both["action_listed"]).sum()),
+        differ=int(((both["action"] != both["action_listed"]) | (both["action"] != both["sent"])).sum()),
         apart=float((both["probability"] - both["probability_listed"]).abs().max()),
     )
 
@@ -167,6 +174,7 @@ def played(life: Life, as_of: dt.date) -> Simulation:
         value=np.zeros((n, k)),
         withdrawn=np.zeros((n, k), dtype=bool),
     )
+    assert life.answers is not None, "a branch keeps none"
     for made, answers in zip(life.log, life.answers, strict=True):
         rows, j, week = made.customer, int(made.epoch[0]) - first, answers.week
         found.active[rows, j] = True
@@ -184,6 +192,10 @@ def write_week(crm: Engine, life: Life, as_of: dt.date) -> None:
     since = everything.decisions.loc[everything.decisions["decision_id"] % 10_000 == epoch, "decided_at"].min()
     nothing = pd.DataFrame()
     contacts = everything.contacts[everything.contacts["contact_id"] % 10_000 == epoch]
+    with crm.connect() as connection:
+        query = sa.text("select customer_id::bigint, decision_id from campaign_list where list_date = :on")
+        listed = {row[0]: row[1] for row in connection.execute(query, {"on": as_of - dt.timedelta(days=INTERVAL)})}
+    contacts = contacts.assign(decision_id=contacts["customer_id"].map(listed))
     events = everything.events[everything.events["event_id"] // 10 % 10_000 == epoch]
     changes = everything.customer_changes[everything.customer_changes["changed_at"] >= since]
     write_history(

@@ -56,7 +56,7 @@ class Answers:
 
 
 BUCKETS = 1024
-"""Of customers, in the warehouse: keys follow them."""
+"""Of customers, in the warehouse: keys follow them (sql/history/add_customers.sql)."""
 
 
 def grid_of(customers: int, seed: int, market: Market, programme: Programme) -> sales_channels.Grid:
@@ -83,7 +83,7 @@ class Life:
     retired : set of int
         Actions that the catalogue does not hold: no longer, or not yet.
     log, answers : lists
-        An entry for each epoch, in order.
+        An entry for each epoch, in order; a branch keeps no answers.
     """
 
     market: Market
@@ -93,7 +93,7 @@ class Life:
     start: world_.World
     retired: set[int] = field(default_factory=set)
     log: list[Decisions] = field(default_factory=list)
-    answers: list[Answers] = field(default_factory=list)
+    answers: list[Answers] | None = field(default_factory=list)
 
     @classmethod
     def of(cls, grid: sales_channels.Grid, seed: int, market: Market) -> Life:
@@ -102,7 +102,8 @@ class Life:
 
     def branch(self) -> Life:
         """The same customers, whose future may differ from now on; without their log."""
-        return Life(self.market, self.seed, self.grid, deepcopy(self.world), self.start, set(self.retired))
+        world, retired = deepcopy(self.world), set(self.retired)
+        return Life(self.market, self.seed, self.grid, world, self.start, retired, answers=None)
 
     def due(self, epoch: int) -> Due:
         """Who is decided for."""
@@ -140,7 +141,8 @@ class Life:
             done=week.occurred[:, UNSUBSCRIBE].copy(),
         )
         self.log.append(decisions)
-        self.answers.append(Answers(probability, week))
+        if self.answers is not None:
+            self.answers.append(Answers(probability, week))
         return decisions
 
 

@@ -116,23 +116,33 @@ def name(programme: Programme, alias: Alias, version: int) -> None:
 
 
 def load(programme: Programme, version: int) -> StoredPolicy:
-    """The policy of a version; versions never change, so that one process opens each once."""
+    """The policy of a version."""
     client()
-    return _opened(settings().mlflow_tracking_uri, programme.programme, version)
+    return _load(settings().mlflow_tracking_uri, programme.programme, version)
 
 
-@lru_cache(maxsize=4)  # what a night serves, with the policy before and version 0
-def _opened(tracking_uri: str, name: str, version: int) -> StoredPolicy:
+def load_once(programme: Programme, version: int) -> StoredPolicy:
+    """The same, opened once in a process that scores shard after shard: versions never change."""
+    client()
+    return _loaded(settings().mlflow_tracking_uri, programme.programme, version)
+
+
+def _load(tracking_uri: str, programme: str, version: int) -> StoredPolicy:
     import mlflow
 
     from nba_tasks import policy_store
 
     with tempfile.TemporaryDirectory() as folder:
-        model = mlflow.artifacts.download_artifacts(artifact_uri=f"models:/{name}/{version}", dst_path=folder)
+        model = mlflow.artifacts.download_artifacts(
+            artifact_uri=f"models:/{programme}/{version}", dst_path=folder, tracking_uri=tracking_uri
+        )
         found = sorted(Path(model).rglob("policy.json"), key=lambda path: len(path.parts))
         if not found:
-            raise RegistryError(f"version {version} of {name} holds no policy")
+            raise RegistryError(f"version {version} of {programme} holds no policy")
         return policy_store.load(found[0].parent)
+
+
+_loaded = lru_cache(maxsize=4)(_load)  # what a night serves, with the policy before and version 0
 
 
 def incumbent(programme: Programme) -> int | None:

@@ -176,13 +176,13 @@ def serving(programme: Programme, version: int, step: Step | None = None) -> Ser
     version_0 = registry.version_of(programme, "version_0")
     if version_0 is None:
         raise registry.RegistryError(f"{programme.programme} has no version 0: run its policy training DAG first")
-    served = registry.load(programme, version)
+    served = registry.load_once(programme, version)
     if version != version_0:
-        usual = registry.load(programme, version_0)
+        usual = registry.load_once(programme, version_0)
         if step is None:
             return Serving(version, served, usual)
         first = step.previous_version == version_0
-        before = usual if first else registry.load(programme, step.previous_version)
+        before = usual if first else registry.load_once(programme, step.previous_version)
         return Serving(
             version,
             served,

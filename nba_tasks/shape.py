@@ -127,8 +127,8 @@ class Shape:
         ]
         parts += [names[key] for key in ("fixed", "changing", "conditions", "reward")]
         parts += [[p.column for p in self.past.positions], self.programme.grid.settlement_lag_days, self.programme.salt]
-        statements = (settings().sql_folder / "transitions" / f"{name}.sql" for name in ("members", "epochs", "cost"))
-        parts += [statement.read_text() for statement in statements]
+        folder = settings().sql_folder / "transitions"
+        parts += [(folder / f"{name}.sql").read_text() for name in ("members", "epochs", "cost", "build")]
         parts += [self.mask("target")] if tonight else []
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 

@@ -185,11 +185,7 @@ class _Build:
             self._key(),
         )
         written = self._insert(changed_only=False)
-        # Whatever reads the rows reads all of them: it is planned by how many there are, and whose. A night's more do
-        # not matter.
-        self.connection.exec_driver_sql(
-            f"analyze {database.quote_identifier(self.partition)} (customer_key, epoch, split)"
-        )
+        self._analyze()
         return 0, written
 
     def changes(self, built: _Built) -> tuple[int, int]:
@@ -205,7 +201,14 @@ class _Build:
         ).rowcount
         written = self._insert(changed_only=True)
         self.connection.exec_driver_sql("drop table pg_temp.changed")
+        if written > built.rows / 10:  # a night's few rows move no plan
+            self._analyze()
         return int(gone), written
+
+    def _analyze(self) -> None:
+        """Tell the planner of the columns by which rows are found; of the others nothing is asked."""
+        partition = database.quote_identifier(self.partition)
+        self.connection.exec_driver_sql(f"analyze {partition} (customer_key, epoch, split, action, propensity)")
 
     def _insert(self, *, changed_only: bool) -> int:
         names = self.shape.names(changed_only=changed_only) | {"partition": self.partition}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -37,6 +38,24 @@ def test_a_literal_survives_copy(server: TestServer, text: str) -> None:
         query = f"select {database.quote_literal(text)}::text"
         assert database.copy_rows(connection, query, connection, "copied", ("text",)) == 1
         assert connection.exec_driver_sql("select text from copied").scalar_one() == text
+
+
+NUMBERS = {
+    "1": 1, "-2.5": -2.5, "+.5": 0.5, "5.": 5, "007": 7, "1e3": 1000, "1.5E-2": 0.015, "true": 1, "T": 1, "No": 0,
+    "off": 0, "0." + "0" * 40 + "1": 0, "1e-400": 0, "0" * 40 + "3": 3, "9" * 30: 1e30, "9" * 31: 1e31, "0." + "3" * 28: 1 / 3,
+    "0." + "3" * 29: 1 / 3, "9" * 60: None, "1e39": None, "1e400": None, ".": None, "-": None, "": None, " 1": None,
+    "1.2.3": None, "--1": None, "1,5": None, "nan": None, "infinity": None, "yes!": None, "0x10": None,
+}  # fmt: skip
+
+
+def test_texts_are_read_as_numbers_or_as_none(server: TestServer) -> None:
+    """Short ones, long ones, those that a real cannot hold, and what looks like a number and is none."""
+    query = sa.text("select nba.number(t) from unnest(cast(:texts as text[])) with ordinality as u (t, n) order by n")
+    with server.databases().warehouse.connect() as connection:
+        found = connection.scalars(query, {"texts": list(NUMBERS)}).all()
+    for (text, number), read in zip(NUMBERS.items(), found, strict=True):
+        assert (read is None) == (number is None), text
+        assert read is None or read == pytest.approx(number, rel=1e-6), text
 
 
 def test_an_older_warehouse_keeps_its_rows(server: TestServer) -> None:

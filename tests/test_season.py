@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,10 @@ def test_what_is_new_is_drawn_by_chance_until_it_is_known() -> None:
 @pytest.mark.slow
 def test_a_team_that_kept_no_propensities_has_a_season_too() -> None:
     """The half-year's are estimated, the season's are logged, and the gate judges by both."""
-    found = play_season(Setting("test", customers=1_000, every=13, trees=5, unlogged=True), 0)
-    assert {event["verdict"] for event in found["events"]} <= {"DEFER", "REJECT", "PROMOTE", "DEMOTE"}
+    lenient = (("min_effective_size", 100), ("harm_min_events", 0), ("min_power", 0.01), ("select_headroom", 1))
+    setting = Setting("test", customers=1_500, every=13, trees=5, unlogged=True, gate=lenient)
+    found = play_season(setting, 0)
+    assert found["events"], "no gate was opened"
     season_, first = begin(Setting("test", customers=200, trees=5, unlogged=True), 0)
     due = season_.ours.due(first)
     season_.ours.answer(due, season_.chosen("ours", due), season_.drawn_by(first))
@@ -135,10 +138,18 @@ def test_a_turn_is_survived_by_demotion_or_by_gain() -> None:
         assert found["season_turn_later"].holds == later
 
 
-def test_what_was_added_has_to_pay_in_the_end() -> None:
+def test_what_was_added_or_not_logged_has_to_pay_in_the_end() -> None:
     for after, holds in ((11, True), (9, False)):
-        (target,) = season.targets([], [], [], [record(10, 10, [], after=after)], [])
-        assert (target.name, target.holds) == ("season_addition_later", holds)
+        added, unlogged = season.targets([], [], [], *[[record(10, 10, [], after=after)]] * 2)
+        assert (added.name, added.holds) == ("season_addition_later", holds)
+        assert (unlogged.name, unlogged.holds) == ("season_unlogged_later", holds)
+
+
+def test_no_two_settings_have_the_same_customers() -> None:
+    """As many seasons as a full study has of each."""
+    for quick in (True, False):
+        firsts = sorted(setting.first for setting in season.settings(quick))
+        assert all(later - earlier >= 1_000 for earlier, later in itertools.pairwise(firsts))
 
 
 def test_intervals_are_those_of_independent_seasons() -> None:

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from bench.season_postgres import NUMBER, SETTING, play
+from bench.season_postgres import NUMBER, SETTING, compared, play
 from nba_tasks.settings import settings
 from tests.databases import TestServer
 from tests.loop import connect
 
 WEEKS = 5
+
+
+def test_every_kind_of_difference_counts() -> None:
+    """Another action, another probability, somebody left out, a list that is not what was decided, another verdict."""
+    mine = pd.DataFrame({"customer": [1, 2, 3], "action": [0, 1, 2], "probability": [0.5, 0.2, 0.3]})
+    theirs = mine.assign(sent=mine["action"])
+    verdicts = ("DEFER", "DEFER")
+    assert compared(0, verdicts, mine, theirs).same
+    for listed in (
+        theirs.assign(action=[0, 1, 1]),
+        theirs.assign(probability=[0.5, 0.2, 0.3 + 1e-6]),
+        theirs.iloc[:2],
+        theirs.assign(sent=[0, 0, 2]),
+    ):
+        assert not compared(0, verdicts, mine, listed).same
+    assert not compared(0, verdicts, mine.iloc[:2], theirs).same
+    assert not compared(0, ("PROMOTE", "DEFER"), mine, theirs).same
 
 
 @pytest.mark.slow

@@ -78,6 +78,13 @@ def test_the_registered_model_is_the_policy_that_was_judged(trained: Installatio
     assert (mine[~data.eligible_target] == 0).all()
 
 
+def test_a_process_that_scores_opens_a_version_once(trained: Installation, versions: tuple[int, int]) -> None:
+    _, candidate = versions
+    first = registry.load_once(trained.programme, candidate)
+    assert registry.load_once(trained.programme, candidate) is first
+    assert registry.load(trained.programme, candidate) is not first
+
+
 def test_a_changed_state_is_refused_until_the_programme_restarts(
     trained: Installation, versions: tuple[int, int]
 ) -> None:

@@ -2,7 +2,7 @@
 -- Parameters: programme_id, batch_id, as_of, settled_on (as_of minus the settlement lag), log_start, shard, shards.
 -- `tonight` keeps only the epochs that start on as_of: the customers whom tonight's list is about. `changed_only` keeps
 -- the customers of the temporary table `changed`, from the epoch on that it names. Who they are stands in the temporary
--- table `member` (members.sql).
+-- table `member` (members.sql). Tonight's rows are the states and conditions alone: nothing has happened yet.
 --
 -- Everything is a date in the business time zone: an epoch starts at local midnight, so an event lies strictly before
 -- it exactly if the event's local date does. A customer's past is kept once, as sorted arrays; what an epoch's state
@@ -19,8 +19,16 @@ cost as materialized (
 {% endif %}
 contact as materialized (
     -- One row per contact before as_of.
-    select customer_key, day, nba.epoch_of(day, date '{{ anchor }}', offset_days, {{ interval }}) as epoch, contacted_at, contact_id, action
-        {%- if not tonight %}, cost{% endif %}
+    select
+        customer_key,
+        day,
+        nba.epoch_of(day, date '{{ anchor }}', offset_days, {{ interval }}) as epoch,
+        contacted_at,
+        contact_id,
+        action
+{%- if not tonight %},
+        cost
+{%- endif %}
 
     from (
         select
@@ -30,7 +38,9 @@ contact as materialized (
             c.contacted_at,
             c.contact_id,
             c.action
-            {%- if not tonight %}, cost.cost{% endif %}
+{%- if not tonight %},
+            cost.cost
+{%- endif %}
 
         from pg_temp.member as m
         join history.contacts as c using (customer_key)
@@ -44,9 +54,19 @@ contact as materialized (
 ),
 event as materialized (
     -- One row per event before as_of.
-    select customer_key, day, nba.epoch_of(day, date '{{ anchor }}', offset_days, {{ interval }}) as epoch, event_type, value
+    select
+        customer_key,
+        day,
+        nba.epoch_of(day, date '{{ anchor }}', offset_days, {{ interval }}) as epoch,
+        event_type,
+        value
     from (
-        select m.customer_key, m.offset_days, (e.occurred_at at time zone '{{ zone }}')::date as day, e.event_type, e.value
+        select
+            m.customer_key,
+            m.offset_days,
+            (e.occurred_at at time zone '{{ zone }}')::date as day,
+            e.event_type,
+            e.value
         from pg_temp.member as m
         join history.events as e using (customer_key)
         where e.batch_id <= :batch_id and (e.superseded_by is null or e.superseded_by > :batch_id)
@@ -207,35 +227,42 @@ happened as (
         select
             customer_key,
             epoch,
-            (array_agg(eligible order by moment, id) filter (where source = 'd'))[1] as eligible,
-            (array_agg(propensity order by moment, id) filter (where source = 'd'))[1]::real as propensity,
-            (array_agg(action order by moment, id) filter (where source = 'd'))[1] as decided,
-            (array_agg(action order by moment, id) filter (where source = 'c'))[1] as contacted,
-            count(*) filter (where source = 'c') as contacts,
+            (array_agg(eligible order by moment, id) filter (where is_decision))[1] as eligible,
+            (array_agg(propensity order by moment, id) filter (where is_decision))[1]::real as propensity,
+            (array_agg(action order by moment, id) filter (where is_decision))[1] as decided,
+            (array_agg(action order by moment, id) filter (where is_contact))[1] as contacted,
+            count(*) filter (where is_contact) as contacts,
             sum(cost)::double precision as cost
 {%- for outcome in outcomes %},
             {{ "count(*)" if outcome.measure == "count" else "sum(value::numeric)" }} filter (where event_type = {{ outcome.event | literal }})::double precision as {{ outcome.column | identifier }}
 {%- endfor %}
 
         from (
-            select 'c'::"char" as source, customer_key, epoch, contacted_at as moment, contact_id as id, action, cost,
+            select customer_key, epoch, true as is_contact, false as is_decision,
+                contacted_at as moment, contact_id as id, action, cost,
                 null::text as event_type, null::double precision as value,
                 null::integer as eligible, null::double precision as propensity
             from contact
             union all
-            select 'e', customer_key, epoch, null, null, null, null, event_type, value, null, null from event
+            select customer_key, epoch, false, false, null, null, null, null, event_type, value, null, null
+            from event
             union all
-            select 'd', customer_key, epoch, decided_at, decision_id, action, null, null, null, eligible, propensity
+            select customer_key, epoch, false, true, decided_at, decision_id, action, null, null, null, eligible, propensity
             from decision
-        ) as either
+        ) as fact
         group by customer_key, epoch
     ) as h
 ),
 {% endif %}
 grid as materialized (
-    -- One row per epoch that any customer may have.
+    -- One row per epoch that is asked for of any customer.
     select epoch, epoch * {{ interval }} as days
-    from (select min(first_epoch) as first_epoch, max(open_epoch) as open_epoch from customer) as asked
+    from (
+        select
+            min({{ "open_epoch" if tonight else "greatest(first_epoch, from_epoch)" }}) as first_epoch,
+            max(open_epoch) as open_epoch
+        from customer
+    ) as asked
     cross join lateral generate_series(first_epoch, open_epoch) as epoch
 ),
 epoch as (
@@ -243,9 +270,13 @@ epoch as (
     select
         k.*,
         g.epoch,
-        k.grid_start + g.days as starts_on,
-        -- Of an open epoch nothing is known yet, not even the decision: it may lie after its start.
-        case when g.epoch < k.open_epoch then 0::smallint end as nothing
+        k.grid_start + g.days as starts_on
+{%- if not tonight %},
+        g.epoch < k.open_epoch as is_settled,
+        -- What the columns of an epoch hold in which nothing happened. Of an open epoch nothing is known yet, not even
+        -- the decision: it may lie after its start.
+        case when g.epoch < k.open_epoch then 0::smallint end as zero
+{%- endif %}
 {%- for position in positions %},
         width_bucket(k.grid_start + (g.days - {{ position.epochs * interval + 1 }}), k.{{ position.series.days }}) as {{ position.column }}
 {%- endfor %}
@@ -270,14 +301,14 @@ select
     cast(:shard as smallint) as shard,
     h.eligible,
     h.propensity,
-    coalesce(h.reward, s.nothing) as reward,
-    coalesce(h.cost, s.nothing) as cost,
-    coalesce(h.action, s.nothing) as action,
-    coalesce(h.contacts, s.nothing) as contacts,
-    s.nothing is not null and s.epoch is not distinct from s.end_epoch as done,
+    coalesce(h.reward, s.zero) as reward,
+    coalesce(h.cost, s.zero) as cost,
+    coalesce(h.action, s.zero) as action,
+    coalesce(h.contacts, s.zero) as contacts,
+    s.is_settled and s.epoch is not distinct from s.end_epoch as done,
     s.split
 {%- for outcome in outcomes %},
-    coalesce(h.{{ outcome.column | identifier }}, s.nothing) as {{ outcome.column | identifier }}
+    coalesce(h.{{ outcome.column | identifier }}, s.zero) as {{ outcome.column | identifier }}
 {%- endfor %}
 {%- endif %}
 {%- for feature in features %},
@@ -286,5 +317,5 @@ select
 
 from epoch as s
 {% if not tonight %}
-left join happened as h on h.customer_key = s.customer_key and h.epoch = s.epoch and s.nothing is not null
+left join happened as h on h.customer_key = s.customer_key and h.epoch = s.epoch and s.is_settled
 {% endif %}
