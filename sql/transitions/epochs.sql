@@ -6,7 +6,8 @@
 --
 -- Everything is a date in the business time zone: an epoch starts at local midnight, so an event lies strictly before
 -- it exactly if the event's local date does. A customer's past is kept once, as sorted arrays; what an epoch's state
--- knows of it is found by bisection. `offset 0` keeps the planner from working out the same expression again and again.
+-- knows of it is found by bisection. `offset 0` keeps the planner from working out the same expression again and again,
+-- and from reading everybody's history for the customers of one shard: `lateral` looks up one after the other.
 with
 {% if not tonight %}
 cost as materialized (
@@ -25,31 +26,22 @@ contact as materialized (
         nba.epoch_of(day, date '{{ anchor }}', offset_days, {{ interval }}) as epoch,
         contacted_at,
         contact_id,
-        action
+        c.action
 {%- if not tonight %},
-        cost
+        cost.cost
 {%- endif %}
 
-    from (
-        select
-            m.customer_key,
-            m.offset_days,
-            (c.contacted_at at time zone '{{ zone }}')::date as day,
-            c.contacted_at,
-            c.contact_id,
-            c.action
-{%- if not tonight %},
-            cost.cost
-{%- endif %}
-
-        from pg_temp.member as m
-        join history.contacts as c using (customer_key)
-{% if not tonight %}
-        left join cost on cost.action = c.action and c.contacted_at >= cost.starts_at and c.contacted_at < cost.ends_at
-{% endif %}
-        where c.batch_id <= :batch_id and (c.superseded_by is null or c.superseded_by > :batch_id)
+    from pg_temp.member
+    cross join lateral (
+        select (contacted_at at time zone '{{ zone }}')::date as day, contacted_at, contact_id, action
+        from history.contacts as h
+        where h.customer_key = member.customer_key
+          and h.batch_id <= :batch_id and (h.superseded_by is null or h.superseded_by > :batch_id)
         offset 0
-    ) as local
+    ) as c
+{% if not tonight %}
+    left join cost on cost.action = c.action and c.contacted_at >= cost.starts_at and c.contacted_at < cost.ends_at
+{% endif %}
     where day < :as_of
 ),
 event as materialized (
@@ -60,18 +52,14 @@ event as materialized (
         nba.epoch_of(day, date '{{ anchor }}', offset_days, {{ interval }}) as epoch,
         event_type,
         value
-    from (
-        select
-            m.customer_key,
-            m.offset_days,
-            (e.occurred_at at time zone '{{ zone }}')::date as day,
-            e.event_type,
-            e.value
-        from pg_temp.member as m
-        join history.events as e using (customer_key)
-        where e.batch_id <= :batch_id and (e.superseded_by is null or e.superseded_by > :batch_id)
+    from pg_temp.member
+    cross join lateral (
+        select (occurred_at at time zone '{{ zone }}')::date as day, event_type, value
+        from history.events as h
+        where h.customer_key = member.customer_key
+          and h.batch_id <= :batch_id and (h.superseded_by is null or h.superseded_by > :batch_id)
         offset 0
-    ) as local
+    ) as e
     where day < :as_of
 ),
 {% for source in ("contact", "event") %}
@@ -108,24 +96,26 @@ attribute as (
     -- One row per value of a customer's mutable column, with the first day on which an epoch could start knowing it:
     -- recorded, or found by one of our own pulls, on an earlier day.
     select customer_key, attribute, value, known_from, known_at, batch_id
-    from (
-        select customer_key, attribute, value, known_at, batch_id, (known_at at time zone '{{ zone }}')::date + 1 as known_from
+    from pg_temp.member
+    cross join lateral (
+        select *, (known_at at time zone '{{ zone }}')::date + 1 as known_from
         from (
-            select m.customer_key, h.attribute, h.value, h.changed_at as known_at, h.batch_id
-            from pg_temp.member as m
-            join history.customer_changes as h using (customer_key)
-            where h.batch_id <= :batch_id and (h.superseded_by is null or h.superseded_by > :batch_id)
-              and h.attribute = any (array[{{ mutable | map("literal") | join(", ") }}]::text[])
+            select attribute, value, changed_at as known_at, batch_id
+            from history.customer_changes as h
+            where h.customer_key = member.customer_key
+              and h.batch_id <= :batch_id and (h.superseded_by is null or h.superseded_by > :batch_id)
+              and attribute = any (array[{{ mutable | map("literal") | join(", ") }}]::text[])
             union all
-            select m.customer_key, a.name, v.attributes ->> a.name, v.seen_at, v.batch_id
-            from pg_temp.member as m
-            join history.customer_versions as v using (customer_key)
+            select a.name, v.attributes ->> a.name, v.seen_at, v.batch_id
+            from history.customer_versions as v
             cross join unnest(array[{{ mutable | map("literal") | join(", ") }}]::text[]) as a (name)
-            -- Roughly what the last condition asks: nothing is unpacked of versions that our pulls found too late for it.
-            where v.batch_id <= :batch_id and v.seen_at < nba.midnight({{ ":as_of" if tonight else ":settled_on" }} + 1, '{{ zone }}')
+            where v.customer_key = member.customer_key
+              and v.batch_id <= :batch_id
+              -- Roughly what the last condition asks: nothing is unpacked of versions that our pulls found too late.
+              and v.seen_at < nba.midnight({{ ":as_of" if tonight else ":settled_on" }} + 1, '{{ zone }}')
         ) as told
         offset 0
-    ) as local
+    ) as known
     where known_from <= {{ ":as_of" if tonight else ":settled_on" }}  -- the day on which the last epoch may start
 ),
 known as (
@@ -190,21 +180,14 @@ decision as (
         action,
         eligible,
         propensity
-    from (
-        select
-            m.customer_key,
-            m.offset_days,
-            (d.decided_at at time zone '{{ zone }}')::date as day,
-            d.decided_at,
-            d.decision_id,
-            d.action,
-            d.eligible,
-            d.propensity
-        from pg_temp.member as m
-        join history.decisions as d using (customer_key)
-        where d.batch_id <= :batch_id and (d.superseded_by is null or d.superseded_by > :batch_id)
+    from pg_temp.member
+    cross join lateral (
+        select (decided_at at time zone '{{ zone }}')::date as day, decided_at, decision_id, action, eligible, propensity
+        from history.decisions as h
+        where h.customer_key = member.customer_key
+          and h.batch_id <= :batch_id and (h.superseded_by is null or h.superseded_by > :batch_id)
         offset 0
-    ) as local
+    ) as d
     where day < :as_of
 ),
 happened as (
