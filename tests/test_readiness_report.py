@@ -136,7 +136,7 @@ def test_start_up_mode_explores_among_what_is_allowed_and_leaves_the_arms_alone(
     """40% shared by three allowed actions; holdout and business as usual stay what they are. A champion ends it."""
     champion: int | None = None
     monkeypatch.setattr(registry, "version_of", lambda _, alias: {"version_0": 1, "champion": champion}.get(alias))
-    monkeypatch.setattr(registry, "load", lambda *_: Always())
+    monkeypatch.setattr(registry, "load_once", lambda *_: Always())
     assert score.version_to_serve(PROGRAMME) == 1
     serving = score.serving(PROGRAMME, 1)
     eligible = np.tile([True, True, False, True], (3, 1))
