@@ -10,6 +10,7 @@ import pytest
 
 from bench import season
 from bench.season_play import OTHERS, WEEKS, Setting, begin, play_season
+from bench.season_postgres import LENIENT
 from bench.season_world import Life, transitions
 from nba_tasks.simulators import sales_channels
 from nba_tasks.simulators.channels_world import MAIL, logging_policy
@@ -80,12 +81,12 @@ def test_what_is_new_is_drawn_by_chance_until_it_is_known() -> None:
 
 @pytest.mark.slow
 def test_a_team_that_kept_no_propensities_has_a_season_too() -> None:
-    """The half-year's are estimated, the season's are logged, and the gate judges by both."""
-    lenient = (("min_effective_size", 100), ("harm_min_events", 0), ("min_power", 0.01), ("select_headroom", 1))
-    setting = Setting("test", customers=1_500, every=13, trees=5, unlogged=True, gate=lenient)
-    found = play_season(setting, 0)
-    assert found["events"], "no gate was opened"
-    season_, first = begin(Setting("test", customers=200, trees=5, unlogged=True), 0)
+    """The half-year's are estimated, and the first gate judges by them; the season's decisions are logged."""
+    setting = Setting("test", customers=2_000, trees=5, unlogged=True, gate=tuple(LENIENT.items()))
+    season_, first = begin(setting, 2)
+    season_.train(0)
+    (gate,) = season_.events
+    assert gate["verdict"] == "PROMOTE"
     due = season_.ours.due(first)
     season_.ours.answer(due, season_.chosen("ours", due), season_.drawn_by(first))
     assert [np.isnan(made.propensity).all() for made in season_.ours.log] == [True] * WEEKS + [False]
