@@ -78,11 +78,19 @@ def test_our_estimates_of_a_policy_lie_around_its_value() -> None:
     assert abs(found[peers_estimates.DECIDES] - testbed.policy_value(policy)) < 4.5 * 1.5 * error
 
 
-def test_estimates_are_compared_with_the_best_peer() -> None:
-    errors = {peers_estimates.DECIDES: 0.2, "SCOPE-RL: DR": 0.1, "SCOPE-RL: DM": 0.4}
-    errors |= {f"{peers_estimates.OURS}: {mine}": 0.3 for mine, _ in peers_estimates.SAME}
-    errors |= dict.fromkeys((theirs for _, theirs in peers_estimates.SAME), 0.3)
-    record: Record = {"error": dict.fromkeys(peers_estimates.POLICIES, errors), "seconds": {}}
-    worse, same = peers_estimates.targets_of([record])
-    assert str(worse).split()[2:] == ["2", "1", "short"]
+def test_only_a_sure_loss_of_the_deciding_estimate_counts() -> None:
+    """One peer errs less in every log, another more, a third is better or worse by the log."""
+
+    def record(number: int) -> Record:
+        deciding = 0.2 + 0.001 * number
+        errors = {peers_estimates.DECIDES: deciding, "SCOPE-RL: DM": 0.4, "SCOPE-RL: DR": deciding / 2}
+        errors |= {"SCOPE-RL: SN-DR": deciding + 0.1 * (-1) ** number}
+        errors |= {f"{peers_estimates.OURS}: {mine}": 0.3 for mine, _ in peers_estimates.SAME}
+        errors |= dict.fromkeys((theirs for _, theirs in peers_estimates.SAME), 0.3)
+        return {"error": dict.fromkeys(peers_estimates.POLICIES, errors), "seconds": {}}
+
+    records = [record(number) for number in range(20)]
+    assert peers_estimates.surely_better(records) == [f"SCOPE-RL: DR for {one}" for one in peers_estimates.POLICIES]
+    worse, same = peers_estimates.targets_of(records)
+    assert str(worse).split()[2:] == ["2", "0", "short"]
     assert same.holds
