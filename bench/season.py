@@ -30,12 +30,13 @@ from scipy.stats import beta
 from scipy.stats import t as student
 
 from bench.replicates import Kept, Point, Record, play_all
-from bench.season_play import OTHERS, WEEKS, Setting, play_season
+from bench.season_play import OTHERS, play_season
+from bench.season_setting import WEEKS, Setting
 from bench.targets import Target, conclude
 from nba_tasks.settings import REPOSITORY
 
 CODE = (
-    "bench/season_play.py", "bench/season_world.py", "dags/programmes/sales_channels.yaml",
+    "bench/season_play.py", "bench/season_setting.py", "bench/season_world.py", "dags/programmes/sales_channels.yaml",
     "nba_tasks/programme/sections.py", "nba_tasks/candidate.py", "nba_tasks/critics.py", "nba_tasks/dataset.py",
     "nba_tasks/drawing.py", "nba_tasks/estimators.py", "nba_tasks/hashing.py", "nba_tasks/policy.py",
     "nba_tasks/realised.py", "nba_tasks/train.py", "nba_tasks/trial.py", "nba_tasks/unlogged.py",

@@ -26,7 +26,8 @@ import typer
 from sqlalchemy.engine import Engine
 
 from bench.installation import installation
-from bench.season_play import WEEKS, Season, Setting, begin, date_of
+from bench.season_play import Season, begin
+from bench.season_setting import WEEKS, Setting, date_of
 from bench.season_world import Decisions, Life
 from bench.targets import Target, conclude
 from nba_tasks import database, history, ledger, publish, pull, review, score, train, transitions, trial

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from bench import season
-from bench.season_play import OTHERS, WEEKS, Setting, begin, play_season
+from bench.season_play import OTHERS, begin, play_season
 from bench.season_postgres import LENIENT
+from bench.season_setting import WEEKS, Setting
 from bench.season_world import Life, transitions
 from nba_tasks.simulators import sales_channels
 from nba_tasks.simulators.channels_world import MAIL, logging_policy
